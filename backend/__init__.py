@@ -1,0 +1,1 @@
+"""The control plane: identity, projects, data, jobs, fleet, endpoints and the bill."""

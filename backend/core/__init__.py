@@ -1,0 +1,1 @@
+"""What every room stands on: settings, database, errors, ids, clock, storage, leases, wire structs."""

@@ -1,0 +1,401 @@
+"""Structs that cross a process boundary. Plain, typed, JSON on every line.
+
+Three conversations use them:
+
+1. *job process* and *agent*: newline-delimited JSON over one Unix stream socket (`JobMessage`,
+   from the process to the agent; the agent answers with signals only: SIGTERM asks for a checkpoint
+   and an end).
+2. *agent* and *control plane*: HTTP under `/agent/v1` with the instance's bearer token (`HelloRequest`,
+   `SyncRequest`, `SyncReply`). Everything an agent says about an assignment is a `Report`, numbered from 1 per
+   assignment epoch, so a replay changes nothing.
+3. *gateway* and *control plane*: HTTP under `/gateway/v1` with the gateway's bearer token
+   (`RouteSnapshot`).
+
+Times are seconds (float) unless a name says otherwise; `*_at` are ISO 8601 strings in UTC.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Base of every struct on the wire: immutable, keyword-only, unknown fields ignored."""
+
+
+# --- files and inputs -------------------------------------------------------------------------
+
+
+class FileRef(Wire):
+    """A content-addressed blob under a name. `sha256` is lower-case hex."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class Channel(Wire):
+    """One named input of a job.
+
+    kind `dataset`: `files` holds `manifest.parquet` alone; its rows name the blobs to fetch.
+    Manifest columns: path (str), sha256 (str, hex), size_bytes (int64), label (str), split
+    (`train` | `validation` | `test`).
+    kind `model`: `files` are the files of a model version's artifact.
+    """
+
+    name: str
+    kind: Literal["dataset", "model"]
+    files: list[FileRef]
+
+
+class CheckpointRef(Wire):
+    """A complete checkpoint: every file of it is stored."""
+
+    step: int
+    files: list[FileRef]
+
+
+# --- what an agent is asked to do -------------------------------------------------------------
+
+
+class AttemptSpec(Wire):
+    """Everything an agent needs to run one attempt of a job."""
+
+    job_id: str
+    attempt_id: str
+    attempt_number: int
+    job_kind: str
+    entrypoint: str
+    """Module run as `python -m <entrypoint>` inside the sandbox."""
+    parameters: dict[str, Any]
+    channels: list[Channel]
+    checkpoint: CheckpointRef | None
+    max_runtime_seconds: float
+    memory_limit_bytes: int
+    cpu_count: float
+    process_limit: int
+    disk_limit_bytes: int
+
+
+class VariantSpec(Wire):
+    """A production variant that a replica hosts. `files` include model.onnx and signature.json."""
+
+    name: str
+    model_version_id: str
+    files: list[FileRef]
+
+
+class ReplicaSpec(Wire):
+    """Everything an agent needs to run one replica of an endpoint."""
+
+    endpoint_id: str
+    endpoint_name: str
+    organization_id: str
+    replica_id: str
+    variants: list[VariantSpec]
+    processes: int
+    memory_limit_bytes: int
+    cpu_count: float
+    process_limit: int
+    disk_limit_bytes: int
+
+
+class Assignment(Wire):
+    """What an instance should be doing. `desired` = run | stop (SIGTERM, grace, then kill)."""
+
+    id: str
+    epoch: int
+    desired: Literal["run", "stop"]
+    stop_reason: str | None
+    attempt: AttemptSpec | None = None
+    replica: ReplicaSpec | None = None
+
+
+# --- agent → control plane --------------------------------------------------------------------
+
+FailureClass = Literal[
+    "user_code", "out_of_memory", "capacity", "interruption", "credentials", "timeout", "platform", "gate"
+]
+
+
+class Failure(Wire):
+    """Why an attempt did not complete: a class, one plain sentence, and evidence (★11)."""
+
+    failure_class: FailureClass
+    reason: str
+    hint: str | None = None
+    exit_code: int | None = None
+    peak_memory_bytes: int | None = None
+    log_tail: list[str] = []
+
+
+class Started(Wire, tag="started"):
+    """The process of the assignment runs. Billing starts when this report is accepted."""
+
+    pid: int
+
+
+class Progress(Wire, tag="progress"):
+    """How far a job is. `total_steps` 0 = unknown. `phase` is a short plain phrase."""
+
+    step: int
+    total_steps: int
+    phase: str
+
+
+class Metrics(Wire, tag="metrics"):
+    """Points of one or more series, as columns per series (same length each).
+
+    `times` are Unix seconds as the job process saw them.
+    """
+
+    series: list["MetricSeries"]
+
+
+class MetricSeries(Wire):
+    """Columns of one series: steps (int), values (float), times (Unix seconds)."""
+
+    name: str
+    steps: list[int]
+    values: list[float]
+    times: list[float]
+
+
+class Logs(Wire, tag="logs"):
+    """Whole lines of the job's output, oldest first, without their newline."""
+
+    lines: list[str]
+    times: list[float]
+
+
+class CheckpointSaved(Wire, tag="checkpoint"):
+    """A checkpoint whose files are all uploaded."""
+
+    step: int
+    files: list[FileRef]
+
+
+class ResultSaved(Wire, tag="result"):
+    """The job's artifact, uploaded, and what the job kind's controller needs to register it."""
+
+    files: list[FileRef]
+    summary: dict[str, Any]
+
+
+class Ended(Wire, tag="ended"):
+    """The process of the assignment is gone. The last report of an epoch.
+
+    outcome: completed (exit 0 and a result), stopped (asked to, SIGTERM), failed.
+    """
+
+    outcome: Literal["completed", "stopped", "failed"]
+    failure: Failure | None = None
+
+
+class VariantProbe(Wire):
+    """One variant's answer to a real inference request made by the agent."""
+
+    variant: str
+    ok: bool
+    latency_ms: float
+    detail: str
+
+
+class ReplicaReady(Wire, tag="ready"):
+    """The replica answered a probe for every variant; connections may be placed on it.
+
+    `socket_path`: where a gateway on the same host reaches it.
+    """
+
+    socket_path: str
+    probes: list[VariantProbe]
+
+
+ReportBody = (
+    Started | Progress | Metrics | Logs | CheckpointSaved | ResultSaved | ReplicaReady | Ended
+)
+
+
+class Report(Wire):
+    """One thing an agent says about an assignment.
+
+    `seq` counts from 1 per (assignment, epoch) without gaps. `elapsed_seconds`: the agent's
+    monotonic seconds since the assignment's process started.
+    """
+
+    assignment_id: str
+    epoch: int
+    seq: int
+    elapsed_seconds: float
+    body: ReportBody
+
+
+class HelloRequest(Wire):
+    """An agent's first words after a boot or a restart."""
+
+    agent_version: str
+    hostname: str
+    cpu_count: int
+    memory_bytes: int
+    sandbox: str
+    """`bubblewrap`, `unsafe` or `none: <why and the fix>`."""
+
+
+class HelloReply(Wire):
+    """What an agent needs to work: its doorbell queue and its rhythm."""
+
+    instance_id: str
+    organization_id: str
+    broker_url: str
+    broker_prefix: str
+    broker_queue: str
+    heartbeat_seconds: float
+
+
+class RunningAssignment(Wire):
+    """Heartbeat of one assignment the agent holds."""
+
+    assignment_id: str
+    epoch: int
+    elapsed_seconds: float
+
+
+class SyncRequest(Wire):
+    """Reports not yet acknowledged (oldest first, bounded), and a heartbeat per assignment held."""
+
+    reports: list[Report] = []
+    running: list[RunningAssignment] = []
+    interruption_notice: str | None = None
+
+
+class SyncReply(Wire):
+    """The desired state.
+
+    accepted: last accepted seq per assignment id. stale: assignment ids whose epoch is over; end their
+    processes and forget them without a word. drain: finish nothing new, the instance will go.
+    """
+
+    assignments: list[Assignment]
+    accepted: dict[str, int]
+    stale: list[str]
+    drain: bool
+    heartbeat_seconds: float
+
+
+# --- job process → agent ----------------------------------------------------------------------
+
+
+class JobSpec(Wire):
+    """`/job/spec.json`: what a job process reads first.
+
+    Files beside it: `input/<channel>/…` (a dataset channel: `manifest.parquet` and
+    `blobs/<first two hex digits>/<sha256>`), `checkpoint/…` when resuming, and the writable `work/`.
+    """
+
+    job_id: str
+    attempt_number: int
+    job_kind: str
+    parameters: dict[str, Any]
+    channels: dict[str, str]
+    resume_step: int | None
+    cpu_count: float
+
+
+class CheckpointWritten(Wire, tag="checkpoint_written"):
+    """A checkpoint folder under `work/`, complete on disk. The agent uploads it and reports it."""
+
+    step: int
+    folder: str
+    """Relative to the work folder."""
+
+
+class ResultWritten(Wire, tag="result_written"):
+    """The artifact folder under `work/`, complete on disk, and its summary."""
+
+    folder: str
+    summary: dict[str, Any]
+
+
+class JobFailed(Wire, tag="failed"):
+    """The job process knows why it cannot go on."""
+
+    failure: Failure
+
+
+JobMessage = Progress | Metrics | CheckpointWritten | ResultWritten | JobFailed
+
+
+# --- routing: control plane → gateway → replica -------------------------------------------------
+
+
+class RouteVariant(Wire):
+    """A production variant in the routing table. Weights are relative, ≥ 0."""
+
+    name: str
+    weight: float
+    model_version_id: str
+
+
+class RouteReplica(Wire):
+    """A replica that may get connections: on this host, by its Unix socket."""
+
+    replica_id: str
+    socket_path: str
+
+
+class Route(Wire):
+    """One endpoint in service."""
+
+    organization_id: str
+    endpoint_id: str
+    endpoint_name: str
+    variants: list[RouteVariant]
+    replicas: list[RouteReplica]
+    max_body_bytes: int
+
+
+class RouteKey(Wire):
+    """An API key that may invoke the endpoints of its organization."""
+
+    organization_id: str
+    key_id: str
+    token_sha256: str
+    expires_at: float | None
+    """Unix seconds."""
+
+
+class RouteSnapshot(Wire):
+    """The whole routing table. `version` grows with every change."""
+
+    version: int
+    routes: list[Route]
+    keys: list[RouteKey]
+
+
+# --- usage of the data plane --------------------------------------------------------------------
+
+
+class UsageLine(Wire):
+    """One line of a usage segment: what one batch consumed for one variant and key.
+
+    `at`: Unix seconds. The first line of a segment is a `UsageHeader`.
+    """
+
+    at: float
+    variant: str
+    key_id: str
+    calls: int
+    items: int
+    bytes_in: int
+    bytes_out: int
+    compute_us: int
+    errors: int
+
+
+class UsageHeader(Wire):
+    """First line of a usage segment file (JSON lines). `segment_id` is a UUID, unique for ever."""
+
+    segment_id: str
+    replica_id: str
+    endpoint_id: str
+    opened_at: float
