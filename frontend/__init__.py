@@ -1,0 +1,1 @@
+"""The pages: session log-in, job list and job page, rendered on the server."""

@@ -6,12 +6,12 @@ Three conversations use them:
    from the process to the agent; the agent answers with signals only: SIGTERM asks for a checkpoint
    and an end).
 2. *agent* and *control plane*: HTTP under `/agent/v1` with the instance's bearer token (`HelloRequest`,
-   `SyncRequest`, `SyncReply`). Everything an agent says about an assignment is a `Report`, numbered from 1 per
-   assignment epoch, so a replay changes nothing.
+   `SyncRequest`, `SyncReply`). Everything an agent says about an assignment is a `Report`, numbered from 1
+   per assignment epoch, so a replay changes nothing.
 3. *gateway* and *control plane*: HTTP under `/gateway/v1` with the gateway's bearer token
    (`RouteSnapshot`).
 
-Times are seconds (float) unless a name says otherwise; `*_at` are ISO 8601 strings in UTC.
+Every struct is immutable and keyword-only; unknown fields are ignored. Times are seconds (float) unless a name says otherwise; `*_at` are ISO 8601 strings in UTC.
 """
 
 from typing import Any, Literal
@@ -19,14 +19,10 @@ from typing import Any, Literal
 import msgspec
 
 
-class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """Base of every struct on the wire: immutable, keyword-only, unknown fields ignored."""
-
-
 # --- files and inputs -------------------------------------------------------------------------
 
 
-class FileRef(Wire):
+class FileRef(msgspec.Struct, frozen=True, kw_only=True):
     """A content-addressed blob under a name. `sha256` is lower-case hex."""
 
     name: str
@@ -34,7 +30,7 @@ class FileRef(Wire):
     size_bytes: int
 
 
-class Channel(Wire):
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """One named input of a job.
 
     kind `dataset`: `files` holds `manifest.parquet` alone; its rows name the blobs to fetch.
@@ -48,7 +44,7 @@ class Channel(Wire):
     files: list[FileRef]
 
 
-class CheckpointRef(Wire):
+class CheckpointRef(msgspec.Struct, frozen=True, kw_only=True):
     """A complete checkpoint: every file of it is stored."""
 
     step: int
@@ -58,7 +54,7 @@ class CheckpointRef(Wire):
 # --- what an agent is asked to do -------------------------------------------------------------
 
 
-class AttemptSpec(Wire):
+class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an agent needs to run one attempt of a job."""
 
     job_id: str
@@ -77,7 +73,7 @@ class AttemptSpec(Wire):
     disk_limit_bytes: int
 
 
-class VariantSpec(Wire):
+class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A production variant that a replica hosts. `files` include model.onnx and signature.json."""
 
     name: str
@@ -85,7 +81,7 @@ class VariantSpec(Wire):
     files: list[FileRef]
 
 
-class ReplicaSpec(Wire):
+class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an agent needs to run one replica of an endpoint."""
 
     endpoint_id: str
@@ -100,7 +96,7 @@ class ReplicaSpec(Wire):
     disk_limit_bytes: int
 
 
-class Assignment(Wire):
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance should be doing. `desired` = run | stop (SIGTERM, grace, then kill)."""
 
     id: str
@@ -118,7 +114,7 @@ FailureClass = Literal[
 ]
 
 
-class Failure(Wire):
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why an attempt did not complete: a class, one plain sentence, and evidence (★11)."""
 
     failure_class: FailureClass
@@ -129,13 +125,13 @@ class Failure(Wire):
     log_tail: list[str] = []
 
 
-class Started(Wire, tag="started"):
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     """The process of the assignment runs. Billing starts when this report is accepted."""
 
     pid: int
 
 
-class Progress(Wire, tag="progress"):
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """How far a job is. `total_steps` 0 = unknown. `phase` is a short plain phrase."""
 
     step: int
@@ -143,7 +139,7 @@ class Progress(Wire, tag="progress"):
     phase: str
 
 
-class Metrics(Wire, tag="metrics"):
+class Metrics(msgspec.Struct, frozen=True, kw_only=True, tag="metrics"):
     """Points of one or more series, as columns per series (same length each).
 
     `times` are Unix seconds as the job process saw them.
@@ -152,7 +148,7 @@ class Metrics(Wire, tag="metrics"):
     series: list["MetricSeries"]
 
 
-class MetricSeries(Wire):
+class MetricSeries(msgspec.Struct, frozen=True, kw_only=True):
     """Columns of one series: steps (int), values (float), times (Unix seconds)."""
 
     name: str
@@ -161,28 +157,28 @@ class MetricSeries(Wire):
     times: list[float]
 
 
-class Logs(Wire, tag="logs"):
+class Logs(msgspec.Struct, frozen=True, kw_only=True, tag="logs"):
     """Whole lines of the job's output, oldest first, without their newline."""
 
     lines: list[str]
     times: list[float]
 
 
-class CheckpointSaved(Wire, tag="checkpoint"):
+class CheckpointSaved(msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint"):
     """A checkpoint whose files are all uploaded."""
 
     step: int
     files: list[FileRef]
 
 
-class ResultSaved(Wire, tag="result"):
+class ResultSaved(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
     """The job's artifact, uploaded, and what the job kind's controller needs to register it."""
 
     files: list[FileRef]
     summary: dict[str, Any]
 
 
-class Ended(Wire, tag="ended"):
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """The process of the assignment is gone. The last report of an epoch.
 
     outcome: completed (exit 0 and a result), stopped (asked to, SIGTERM), failed.
@@ -192,7 +188,7 @@ class Ended(Wire, tag="ended"):
     failure: Failure | None = None
 
 
-class VariantProbe(Wire):
+class VariantProbe(msgspec.Struct, frozen=True, kw_only=True):
     """One variant's answer to a real inference request made by the agent."""
 
     variant: str
@@ -201,7 +197,7 @@ class VariantProbe(Wire):
     detail: str
 
 
-class ReplicaReady(Wire, tag="ready"):
+class ReplicaReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """The replica answered a probe for every variant; connections may be placed on it.
 
     `socket_path`: where a gateway on the same host reaches it.
@@ -211,12 +207,10 @@ class ReplicaReady(Wire, tag="ready"):
     probes: list[VariantProbe]
 
 
-ReportBody = (
-    Started | Progress | Metrics | Logs | CheckpointSaved | ResultSaved | ReplicaReady | Ended
-)
+ReportBody = Started | Progress | Metrics | Logs | CheckpointSaved | ResultSaved | ReplicaReady | Ended
 
 
-class Report(Wire):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One thing an agent says about an assignment.
 
     `seq` counts from 1 per (assignment, epoch) without gaps. `elapsed_seconds`: the agent's
@@ -230,7 +224,7 @@ class Report(Wire):
     body: ReportBody
 
 
-class HelloRequest(Wire):
+class HelloRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An agent's first words after a boot or a restart."""
 
     agent_version: str
@@ -241,7 +235,7 @@ class HelloRequest(Wire):
     """`bubblewrap`, `unsafe` or `none: <why and the fix>`."""
 
 
-class HelloReply(Wire):
+class HelloReply(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent needs to work: its doorbell queue and its rhythm."""
 
     instance_id: str
@@ -252,7 +246,7 @@ class HelloReply(Wire):
     heartbeat_seconds: float
 
 
-class RunningAssignment(Wire):
+class RunningAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """Heartbeat of one assignment the agent holds."""
 
     assignment_id: str
@@ -260,7 +254,7 @@ class RunningAssignment(Wire):
     elapsed_seconds: float
 
 
-class SyncRequest(Wire):
+class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Reports not yet acknowledged (oldest first, bounded), and a heartbeat per assignment held."""
 
     reports: list[Report] = []
@@ -268,7 +262,7 @@ class SyncRequest(Wire):
     interruption_notice: str | None = None
 
 
-class SyncReply(Wire):
+class SyncReply(msgspec.Struct, frozen=True, kw_only=True):
     """The desired state.
 
     accepted: last accepted seq per assignment id. stale: assignment ids whose epoch is over; end their
@@ -285,7 +279,7 @@ class SyncReply(Wire):
 # --- job process → agent ----------------------------------------------------------------------
 
 
-class JobSpec(Wire):
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`/job/spec.json`: what a job process reads first.
 
     Files beside it: `input/<channel>/…` (a dataset channel: `manifest.parquet` and
@@ -301,7 +295,7 @@ class JobSpec(Wire):
     cpu_count: float
 
 
-class CheckpointWritten(Wire, tag="checkpoint_written"):
+class CheckpointWritten(msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint_written"):
     """A checkpoint folder under `work/`, complete on disk. The agent uploads it and reports it."""
 
     step: int
@@ -309,14 +303,14 @@ class CheckpointWritten(Wire, tag="checkpoint_written"):
     """Relative to the work folder."""
 
 
-class ResultWritten(Wire, tag="result_written"):
+class ResultWritten(msgspec.Struct, frozen=True, kw_only=True, tag="result_written"):
     """The artifact folder under `work/`, complete on disk, and its summary."""
 
     folder: str
     summary: dict[str, Any]
 
 
-class JobFailed(Wire, tag="failed"):
+class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     """The job process knows why it cannot go on."""
 
     failure: Failure
@@ -328,7 +322,7 @@ JobMessage = Progress | Metrics | CheckpointWritten | ResultWritten | JobFailed
 # --- routing: control plane → gateway → replica -------------------------------------------------
 
 
-class RouteVariant(Wire):
+class RouteVariant(msgspec.Struct, frozen=True, kw_only=True):
     """A production variant in the routing table. Weights are relative, ≥ 0."""
 
     name: str
@@ -336,14 +330,14 @@ class RouteVariant(Wire):
     model_version_id: str
 
 
-class RouteReplica(Wire):
+class RouteReplica(msgspec.Struct, frozen=True, kw_only=True):
     """A replica that may get connections: on this host, by its Unix socket."""
 
     replica_id: str
     socket_path: str
 
 
-class Route(Wire):
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint in service."""
 
     organization_id: str
@@ -354,7 +348,7 @@ class Route(Wire):
     max_body_bytes: int
 
 
-class RouteKey(Wire):
+class RouteKey(msgspec.Struct, frozen=True, kw_only=True):
     """An API key that may invoke the endpoints of its organization."""
 
     organization_id: str
@@ -364,7 +358,7 @@ class RouteKey(Wire):
     """Unix seconds."""
 
 
-class RouteSnapshot(Wire):
+class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole routing table. `version` grows with every change."""
 
     version: int
@@ -375,7 +369,7 @@ class RouteSnapshot(Wire):
 # --- usage of the data plane --------------------------------------------------------------------
 
 
-class UsageLine(Wire):
+class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a usage segment: what one batch consumed for one variant and key.
 
     `at`: Unix seconds. The first line of a segment is a `UsageHeader`.
@@ -392,7 +386,7 @@ class UsageLine(Wire):
     errors: int
 
 
-class UsageHeader(Wire):
+class UsageHeader(msgspec.Struct, frozen=True, kw_only=True):
     """First line of a usage segment file (JSON lines). `segment_id` is a UUID, unique for ever."""
 
     segment_id: str

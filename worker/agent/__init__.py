@@ -1,0 +1,1 @@
+"""Runs on an instance: syncs assignments, sandboxes, heartbeats, uploads."""

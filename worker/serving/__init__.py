@@ -1,0 +1,1 @@
+"""The data plane: the gateway places connections, replicas answer them."""

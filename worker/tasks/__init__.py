@@ -1,0 +1,1 @@
+"""Control tasks, one thin file per domain: lease, act, record."""

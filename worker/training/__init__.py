@@ -1,0 +1,1 @@
+"""Pure PyTorch: configuration, data, models, the trainer, checkpoints, export."""
