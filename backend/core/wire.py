@@ -11,13 +11,13 @@ Three conversations use them:
 3. *gateway* and *control plane*: HTTP under `/gateway/v1` with the gateway's bearer token
    (`RouteSnapshot`).
 
-Every struct is immutable and keyword-only; unknown fields are ignored. Times are seconds (float) unless a name says otherwise; `*_at` are ISO 8601 strings in UTC.
+Every struct is immutable and keyword-only; unknown fields are ignored.
+Times are seconds (float) unless a name says otherwise; `*_at` are ISO 8601 strings in UTC.
 """
 
 from typing import Any, Literal
 
 import msgspec
-
 
 # --- files and inputs -------------------------------------------------------------------------
 
