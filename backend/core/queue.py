@@ -1,0 +1,105 @@
+"""The row is the queue (★2): lease due rows in batches, act with no session open, record with a guard.
+
+    claim()     one transaction: due rows, oldest first, SKIP LOCKED, a fresh lease token and expiry
+    … act, no session open …
+    still_mine() / finish()   one transaction: guarded by the token; False = somebody else owns it, drop the result
+
+A row is eligible when `due_at <= now` and its lease is absent or expired; both by Postgres's clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+Row = TypeVar("Row", bound=Any)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A claim on one row until it expires or is finished."""
+
+    row_id: UUID
+    organization_id: UUID
+    token: UUID
+
+
+def claim(
+    session: Session,
+    model: type[Row],
+    *,
+    lease_seconds: float,
+    limit: int,
+    where: ColumnElement[bool] | None = None,
+) -> list[Lease]:
+    """Lease up to `limit` due rows, oldest due first. Rows another controller holds are skipped."""
+    now = func.clock_timestamp()
+    eligible = and_(
+        model.due_at <= now,
+        or_(model.lease_token.is_(None), model.lease_expires_at <= now),
+    )
+    due = (
+        select(model.id)
+        .where(eligible if where is None else and_(eligible, where))
+        .order_by(model.due_at, model.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    ids = session.scalars(due).all()
+    if not ids:
+        return []
+    rows = session.execute(
+        update(model)
+        .where(model.id.in_(ids))
+        .values(lease_token=func.gen_random_uuid(), lease_expires_at=now + timedelta(seconds=lease_seconds))
+        .returning(model.id, model.organization_id, model.lease_token)
+        .execution_options(synchronize_session=False)
+    ).all()
+    by_id = {row.id: Lease(row.id, row.organization_id, row.lease_token) for row in rows}
+    return [by_id[row_id] for row_id in ids if row_id in by_id]
+
+
+def load_leased(session: Session, model: type[Row], lease: Lease) -> Row | None:
+    """The row, locked, if the lease still holds; None when somebody else owns it."""
+    return session.scalars(
+        select(model)
+        .where(
+            model.id == lease.row_id,
+            model.lease_token == lease.token,
+            model.lease_expires_at > func.clock_timestamp(),
+        )
+        .with_for_update(key_share=True)
+    ).one_or_none()
+
+
+def finish(row: Row, *, due_at: datetime | None) -> None:
+    """Give the lease back on a row that `load_leased` returned; `due_at` says when to look again."""
+    row.lease_token = None
+    row.lease_expires_at = None
+    row.due_at = due_at
+
+
+def release(session: Session, model: type[Row], lease: Lease, *, due_at: datetime) -> bool:
+    """Give a lease back without having loaded the row. False = it was no longer ours."""
+    done = session.execute(
+        update(model)
+        .where(model.id == lease.row_id, model.lease_token == lease.token)
+        .values(lease_token=None, lease_expires_at=None, due_at=due_at)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(done.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result has a rowcount
+
+
+def make_due(session: Session, model: type[Row], row_ids: Sequence[UUID]) -> None:
+    """An intent or a report arrived: the rows are due now. The lease, if any, stays with its holder."""
+    if row_ids:
+        session.execute(
+            update(model)
+            .where(model.id.in_(row_ids))
+            .values(due_at=func.clock_timestamp())
+            .execution_options(synchronize_session=False)
+        )

@@ -1,0 +1,127 @@
+"""Settings: nested groups read from `MODELYARD_*` variables, at composition roots only.
+
+Groups nest with two underscores: `MODELYARD_API__PORT=9000`. A process gets only the credentials it
+needs: the API never sees the controller's, a gateway sees no database at all.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_HOME = Path(".modelyard")
+
+
+class DatabaseSettings(BaseModel):
+    """SQLAlchemy URLs (`postgresql+psycopg://…`), one per database role; None = not given to this process."""
+
+    admin_url: SecretStr | None = None
+    owner_url: SecretStr | None = None
+    app_url: SecretStr | None = None
+    controller_url: SecretStr | None = None
+    operator_url: SecretStr | None = None
+    pool_size: int = Field(default=10, ge=1, le=200)
+
+
+class RolePasswords(BaseModel):
+    """Passwords the `migrate` step gives the database roles it creates."""
+
+    owner: SecretStr | None = None
+    app: SecretStr | None = None
+    controller: SecretStr | None = None
+    operator: SecretStr | None = None
+
+
+class BrokerSettings(BaseModel):
+    """Redis-protocol broker. `url` is the control plane's own user; agents get derived users."""
+
+    url: SecretStr | None = None
+    agent_secret: SecretStr | None = None
+    """Agents' broker passwords are an HMAC of the instance id under this secret."""
+
+
+class ApiSettings(BaseModel):
+    """Where the API and the dashboard listen, and how others reach them."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=1, le=65535)
+    internal_url: str | None = None
+    max_body_bytes: int = 64 * 1024 * 1024
+
+    @property
+    def url(self) -> str:
+        """Address agents and gateways use."""
+        return self.internal_url or f"http://{self.host}:{self.port}"
+
+
+class GatewaySettings(BaseModel):
+    """Where inference is answered."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8701, ge=1, le=65535)
+    token: SecretStr | None = None
+
+
+class SecuritySettings(BaseModel):
+    """Keys and cookies."""
+
+    master_key: SecretStr | None = None
+    """Base64 of 32 random bytes; wraps every organization's key."""
+    session_hours: int = 24 * 7
+    secure_cookies: bool = False
+
+    @field_validator("master_key")
+    @classmethod
+    def _refuse_short_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        minimum = 43
+        if value is not None and len(value.get_secret_value()) < minimum:
+            raise ValueError("master_key must be base64 of 32 random bytes")
+        return value
+
+
+class ControlSettings(BaseModel):
+    """Rhythm of the control plane, in seconds."""
+
+    tick_seconds: float = 2.0
+    lease_seconds: float = 30.0
+    heartbeat_seconds: float = 2.0
+    lost_after_seconds: float = 20.0
+    boot_timeout_seconds: float = 120.0
+    stop_grace_seconds: float = 120.0
+    usage_slice_seconds: float = 60.0
+
+
+class SandboxSettings(BaseModel):
+    """Only the unsafe way out; the sandbox itself is found by the agent."""
+
+    unsafe_no_sandbox: bool = False
+
+
+class Settings(BaseSettings):
+    """All groups. `Settings()` reads the environment once."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_nested_delimiter="__", extra="ignore")
+
+    home: Path = DEFAULT_HOME
+    environment: Literal["development", "test", "production"] = "development"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    database: DatabaseSettings = DatabaseSettings()
+    roles: RolePasswords = RolePasswords()
+    broker: BrokerSettings = BrokerSettings()
+    api: ApiSettings = ApiSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    security: SecuritySettings = SecuritySettings()
+    control: ControlSettings = ControlSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    storage_url: str | None = None
+    """obstore URL (`file:///…`, `s3://bucket/prefix`); default: `<home>/objects`."""
+    localhost_socket: Path | None = None
+    """Unix socket of the local provider, where this host provides `local.*` instances."""
+
+
+def require(value: SecretStr | None, name: str) -> str:
+    """The secret's text; RuntimeError naming the variable when it is not set."""
+    if value is None:
+        raise RuntimeError(f"{name} is not set; start with `modelyard up`, or set it in the environment")
+    return value.get_secret_value()
