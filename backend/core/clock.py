@@ -8,4 +8,5 @@ from sqlalchemy.orm import Session
 
 def database_now(session: Session) -> datetime:
     """Postgres's wall clock at this moment (not the transaction's start), in UTC."""
-    return session.execute(select(func.clock_timestamp())).scalar_one().astimezone(UTC)
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now.astimezone(UTC)

@@ -1,7 +1,7 @@
 """Legal transitions are data; a status changes only here, with an event row (★3).
 
-A domain's `states.py` holds its dictionary (`TRANSITIONS: dict[str, frozenset[str]]`) and nothing else. `transition`
-checks it, writes the status, and adds the event in the same transaction.
+A domain's `states.py` holds its dictionary (`TRANSITIONS: dict[str, frozenset[str]]`) and nothing else.
+`transition` checks it, writes the status, and adds the event in the same transaction.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from backend.core.db import Base, Identified, TenantOwned
 Transitions = Mapping[str, frozenset[str]]
 
 
-class IllegalTransition(Exception):  # noqa: N818 - a fact about a bug, never shown to users
+class IllegalTransition(Exception):
     """A controller tried a move that `states.py` does not know: a bug, not bad input."""
 
 
@@ -62,9 +62,7 @@ def transition(
     _add_event(session, kind, row, before, reason=reason, actor=actor)
 
 
-def _add_event(
-    session: Session, kind: str, row: Stateful, before: str | None, *, reason: str, actor: str
-) -> None:
+def _add_event(session: Session, kind: str, row: Stateful, before: str | None, *, reason: str, actor: str) -> None:
     session.add(
         Event(
             organization_id=row.organization_id,

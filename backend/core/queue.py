@@ -2,7 +2,7 @@
 
     claim()     one transaction: due rows, oldest first, SKIP LOCKED, a fresh lease token and expiry
     … act, no session open …
-    still_mine() / finish()   one transaction: guarded by the token; False = somebody else owns it, drop the result
+    load_leased(), finish()   one transaction, guarded by the token; None = somebody else owns it, drop the result
 
 A row is eligible when `due_at <= now` and its lease is absent or expired; both by Postgres's clock.
 """
@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-Row = TypeVar("Row", bound=Any)
+Row = TypeVar("Row", bound=Any)  # any Leased, tenant-owned row
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Lease:
     row_id: UUID
     organization_id: UUID
     token: UUID
+    due_at: datetime
+    """When the row was due at the claim; a different value later means somebody rang meanwhile."""
 
 
 def claim(
@@ -56,10 +58,10 @@ def claim(
         update(model)
         .where(model.id.in_(ids))
         .values(lease_token=func.gen_random_uuid(), lease_expires_at=now + timedelta(seconds=lease_seconds))
-        .returning(model.id, model.organization_id, model.lease_token)
+        .returning(model.id, model.organization_id, model.lease_token, model.due_at)
         .execution_options(synchronize_session=False)
     ).all()
-    by_id = {row.id: Lease(row.id, row.organization_id, row.lease_token) for row in rows}
+    by_id = {row.id: Lease(row.id, row.organization_id, row.lease_token, row.due_at) for row in rows}
     return [by_id[row_id] for row_id in ids if row_id in by_id]
 
 
@@ -76,11 +78,15 @@ def load_leased(session: Session, model: type[Row], lease: Lease) -> Row | None:
     ).one_or_none()
 
 
-def finish(row: Row, *, due_at: datetime | None) -> None:
-    """Give the lease back on a row that `load_leased` returned; `due_at` says when to look again."""
+def finish(row: Any, lease: Lease, *, due_at: datetime | None) -> None:  # noqa: ANN401 - any Leased row
+    """Give the lease back on a row that `load_leased` returned; `due_at` says when to look again.
+
+    An intent or a report that came while the lease was held made the row due anew: that is kept.
+    """
     row.lease_token = None
     row.lease_expires_at = None
-    row.due_at = due_at
+    if row.due_at == lease.due_at:
+        row.due_at = due_at
 
 
 def release(session: Session, model: type[Row], lease: Lease, *, due_at: datetime) -> bool:
@@ -88,7 +94,11 @@ def release(session: Session, model: type[Row], lease: Lease, *, due_at: datetim
     done = session.execute(
         update(model)
         .where(model.id == lease.row_id, model.lease_token == lease.token)
-        .values(lease_token=None, lease_expires_at=None, due_at=due_at)
+        .values(
+            lease_token=None,
+            lease_expires_at=None,
+            due_at=case((model.due_at == lease.due_at, due_at), else_=model.due_at),
+        )
         .execution_options(synchronize_session=False)
     )
     return bool(done.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result has a rowcount

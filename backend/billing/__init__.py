@@ -1,0 +1,1 @@
+"""Prices, usage, charges, budgets, holds on spending, invoices. Never calls up."""

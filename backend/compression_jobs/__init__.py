@@ -1,0 +1,1 @@
+"""The job kind that compresses models."""

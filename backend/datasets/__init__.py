@@ -1,0 +1,1 @@
+"""Datasets, uploads in parts, immutable versions, manifests."""

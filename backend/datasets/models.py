@@ -1,0 +1,120 @@
+"""Tables of datasets: blobs, datasets, uploads in parts, files, immutable versions."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.core.db import (
+    Base,
+    Identified,
+    Tagged,
+    TenantOwned,
+    Timestamped,
+    tenant_key,
+    tenant_reference,
+)
+
+
+class Blob(Timestamped, Base):
+    """A content-addressed object of an organization, stored under its SHA-256."""
+
+    __tablename__ = "blobs"
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size_bytes: Mapped[int]
+
+
+class Dataset(Identified, TenantOwned, Tagged, Timestamped, Base):
+    """Named data of one kind: image, tabular or text."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        tenant_key(),
+        tenant_reference("project_id", "projects"),
+        UniqueConstraint("organization_id", "project_id", "name"),
+    )
+
+    project_id: Mapped[UUID]
+    name: Mapped[str]
+    kind: Mapped[str]
+    description: Mapped[str]
+    created_by: Mapped[str]
+
+
+class Upload(Identified, TenantOwned, Timestamped, Base):
+    """A file on its way in, in resumable parts. Declared size and SHA-256 are checked at completion."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (tenant_key(), tenant_reference("dataset_id", "datasets"))
+
+    dataset_id: Mapped[UUID]
+    file_name: Mapped[str]
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    part_size_bytes: Mapped[int]
+    status: Mapped[str]
+    created_by: Mapped[str]
+    expires_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    file_count: Mapped[int] = mapped_column(Integer, server_default="0")
+
+
+class UploadPart(Timestamped, Base):
+    """A stored part of an upload, numbered from 1."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = (tenant_reference("upload_id", "uploads"),)
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
+    upload_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class DatasetFile(Identified, TenantOwned, Timestamped, Base):
+    """A validated file waiting to be frozen into a version."""
+
+    __tablename__ = "dataset_files"
+    __table_args__ = (
+        tenant_reference("dataset_id", "datasets"),
+        UniqueConstraint("dataset_id", "path"),
+    )
+
+    dataset_id: Mapped[UUID]
+    upload_id: Mapped[UUID]
+    path: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int]
+    label: Mapped[str]
+    attributes: Mapped[dict[str, Any]]
+    """Of an image: width, height, mode."""
+
+
+class DatasetVersion(Identified, TenantOwned, Tagged, Timestamped, Base):
+    """An immutable snapshot: a Parquet manifest by digest. Same content and split = same digest."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (
+        tenant_key(),
+        tenant_reference("dataset_id", "datasets"),
+        UniqueConstraint("dataset_id", "number"),
+        Index("ix_dataset_versions_manifest", "organization_id", "manifest_sha256"),
+    )
+
+    dataset_id: Mapped[UUID]
+    number: Mapped[int] = mapped_column(Integer)
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    manifest_bytes: Mapped[int]
+    file_count: Mapped[int] = mapped_column(Integer)
+    size_bytes: Mapped[int]
+    classes: Mapped[dict[str, Any]]
+    """Files per label, by split: {label: {split: count}}."""
+    splits: Mapped[dict[str, Any]]
+    """Files per split: {split: count}."""
+    split_seed: Mapped[int]
+    created_by: Mapped[str]

@@ -1,0 +1,1 @@
+"""Endpoints, configs, variants, replicas, routing, usage of the data plane."""

@@ -1,0 +1,1 @@
+"""Instance types, instances, holds, assignments, placement, quotas, provisioners."""

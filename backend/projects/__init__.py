@@ -1,0 +1,1 @@
+"""A team's workspace inside an organization."""

@@ -1,0 +1,1 @@
+"""The schema's history (Alembic). Run by `modelyard migrate`, once, under an advisory lock."""
