@@ -118,6 +118,10 @@ class Assignment(Identified, TenantOwned, Timestamped, Base):
     subject_kind: Mapped[str]
     subject_id: Mapped[UUID]
     project_id: Mapped[UUID]
+    resource_kind: Mapped[str]
+    """Who is billed: `job` or `endpoint`, with its id and its name."""
+    resource_id: Mapped[UUID]
+    resource_name: Mapped[str]
     epoch: Mapped[int] = mapped_column(Integer, server_default="1")
     desired: Mapped[str]
     stop_reason: Mapped[str | None]

@@ -41,9 +41,7 @@ class EmbeddedValkey:
 
     stop_signal = signal.SIGTERM
 
-    def __init__(
-        self, home: Path, runtime: Path, *, port: int | None = None, log: Path | None = None
-    ) -> None:
+    def __init__(self, home: Path, runtime: Path, *, port: int | None = None, log: Path | None = None) -> None:
         self.home = home.resolve()
         self.runtime = runtime
         self.port = port

@@ -165,6 +165,8 @@ def _secure(table: str) -> None:
     op.execute(f"CREATE POLICY tenant ON {table} TO modelyard_app USING ({_mine(table)})")
     op.execute(f"CREATE POLICY controller ON {table} TO modelyard_controller USING (true)")
     op.execute(f"CREATE POLICY operator ON {table} FOR SELECT TO modelyard_operator USING (true)")
+    if table == "users":
+        op.execute("CREATE POLICY invite ON users FOR INSERT TO modelyard_app WITH CHECK (true)")
     if table in AUTH_READS:
         op.execute(f"CREATE POLICY auth ON {table} TO modelyard_auth USING (true)")
 

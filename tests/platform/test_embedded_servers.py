@@ -52,9 +52,7 @@ def test_postgres_refuses_a_log_in_without_or_with_a_wrong_password(
     server = embedded_postgres
     for password in (None, "wrong"):
         with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(
-                host=str(server.socket_folder), user="postgres", dbname="postgres", password=password
-            )
+            psycopg.connect(host=str(server.socket_folder), user="postgres", dbname="postgres", password=password)
     rules = (server.data_folder / "pg_hba.conf").read_text().splitlines()
     methods = {rule.split()[-1] for rule in rules if rule and not rule.startswith("#")}
     assert methods == {"scram-sha-256"}
@@ -111,9 +109,7 @@ def test_modes_and_owners(embedded_postgres: EmbeddedPostgres, embedded_valkey: 
     assert embedded_postgres.user.uid != embedded_valkey.user.uid or os.geteuid() != 0
 
 
-def test_no_tcp_port_unless_asked(
-    embedded_postgres: EmbeddedPostgres, embedded_valkey: EmbeddedValkey
-) -> None:
+def test_no_tcp_port_unless_asked(embedded_postgres: EmbeddedPostgres, embedded_valkey: EmbeddedValkey) -> None:
     for server in (embedded_postgres, embedded_valkey):
         assert server.pid is not None
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]

@@ -1,0 +1,56 @@
+"""Who is calling: a principal and what its role may do. Credentials are looked up in `identity`."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from backend.core.db import Scope
+from backend.core.errors import Forbidden
+
+Role = Literal["owner", "admin", "developer", "viewer", "billing"]
+Permission = Literal["read", "write", "manage", "billing"]
+
+PERMISSIONS: dict[str, frozenset[str]] = {
+    "owner": frozenset({"read", "write", "manage", "billing"}),
+    "admin": frozenset({"read", "write", "manage", "billing"}),
+    "developer": frozenset({"read", "write"}),
+    "viewer": frozenset({"read"}),
+    "billing": frozenset({"read", "billing"}),
+}
+
+
+@dataclass(frozen=True)
+class Principal:
+    """An authenticated caller: a user with a session, or an API key."""
+
+    kind: Literal["user", "api_key"]
+    id: UUID
+    name: str
+    organization_id: UUID
+    account_id: str
+    role: str
+    scopes: frozenset[str] = frozenset()
+    """An API key's scopes narrow its role; empty = all its role allows."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whose rows this caller sees."""
+        return Scope(self.organization_id)
+
+    @property
+    def actor(self) -> str:
+        """How events and the audit name this caller."""
+        return f"{self.kind}:{self.id}"
+
+    def allows(self, permission: Permission) -> bool:
+        """Whether role and scopes allow it."""
+        allowed = permission in PERMISSIONS.get(self.role, frozenset())
+        return allowed and (not self.scopes or permission in self.scopes)
+
+    def require(self, permission: Permission) -> None:
+        """Raises Forbidden (403) unless role and scopes allow it."""
+        if not self.allows(permission):
+            raise Forbidden(
+                f"this needs the permission '{permission}', which the role '{self.role}' of this credential lacks",
+                hint="ask an owner or admin of the organization",
+            )

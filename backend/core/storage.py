@@ -1,0 +1,107 @@
+"""Objects: a small interface over obstore (a local directory, S3, GCS, Azure).
+
+Keys look like `blobs/<organization>/<first two hex digits>/<sha256>`. A put is atomic: a reader sees the whole
+object or none. Blobs are content-addressed per organization; the digest is checked while writing.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import obstore
+from obstore.exceptions import NotFoundError
+from obstore.store import LocalStore, from_url
+from obstore.store import ObjectStore as Store
+
+from backend.core.errors import Invalid, NotFound
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class DigestMismatch(Invalid):
+    """The bytes are not those of the declared SHA-256."""
+
+    code = "checksum_mismatch"
+    title = "Checksum mismatch"
+
+
+class ObjectMissing(NotFound):
+    """No object under this key."""
+
+    code = "object_not_found"
+
+
+class ObjectStore:
+    """Puts and gets whole objects; streams large ones."""
+
+    def __init__(self, url: str) -> None:
+        if url.startswith("file://"):
+            root = Path(url.removeprefix("file://"))
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._store: Store = LocalStore(root, automatic_cleanup=True)
+        else:
+            self._store = from_url(url)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write one object, replacing any."""
+        obstore.put(self._store, key, data)
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises ObjectMissing."""
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ObjectMissing(f"there is no object {key}") from error
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """The object in chunks of about a MiB. Raises ObjectMissing before the first chunk."""
+        try:
+            result = obstore.get(self._store, key)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ObjectMissing(f"there is no object {key}") from error
+        return (bytes(chunk) for chunk in result.stream(min_chunk_size=CHUNK_BYTES))
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object under this key."""
+        try:
+            obstore.head(self._store, key)
+        except (NotFoundError, FileNotFoundError):
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens when it is absent."""
+        try:
+            obstore.delete(self._store, key)
+        except (NotFoundError, FileNotFoundError):
+            return
+
+    def put_blob(self, organization_id: UUID, sha256: str, data: Iterable[bytes]) -> int:
+        """Write a blob, streaming; returns its size in bytes. Raises DigestMismatch and leaves nothing."""
+        digest = hashlib.sha256()
+        size = 0
+        spool = bytearray()
+        for chunk in data:
+            digest.update(chunk)
+            size += len(chunk)
+            spool += chunk
+        if digest.hexdigest() != sha256:
+            raise DigestMismatch(f"declared SHA-256 {sha256}, received {digest.hexdigest()}")
+        key = blob_key(organization_id, sha256)
+        if not self.exists(key):
+            self.put(key, bytes(spool))
+        return size
+
+    def get_blob(self, organization_id: UUID, sha256: str) -> bytes:
+        """A whole blob. Raises ObjectMissing."""
+        return self.get(blob_key(organization_id, sha256))
+
+    def stream_blob(self, organization_id: UUID, sha256: str) -> Iterator[bytes]:
+        """A blob in chunks. Raises ObjectMissing."""
+        return self.stream(blob_key(organization_id, sha256))
+
+
+def blob_key(organization_id: UUID, sha256: str) -> str:
+    """Where an organization's blob lies."""
+    return f"blobs/{organization_id}/{sha256[:2]}/{sha256}"
