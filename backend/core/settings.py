@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     localhost_socket: Path | None = None
     """Unix socket of the local provider, where this host provides `local.*` instances."""
 
+    @property
+    def object_url(self) -> str:
+        """Where objects lie."""
+        return self.storage_url or f"file://{(self.home / 'objects').resolve()}"
+
 
 def require(value: SecretStr | None, name: str) -> str:
     """The secret's text; RuntimeError naming the variable when it is not set."""
