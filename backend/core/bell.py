@@ -8,6 +8,8 @@ Messages go by queue name only (the anonymous exchange): a named exchange forget
 emptied, and then loses messages silently.
 """
 
+import hashlib
+import hmac
 import threading
 from collections.abc import Sequence
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -63,7 +65,9 @@ class Bell:
 
     def _ring(self, doorbell: Doorbell) -> None:
         try:
-            self._celery.send_task(doorbell.task, queue=doorbell.queue, retry=False, ignore_result=True, expires=60)
+            self._celery.send_task(
+                doorbell.task, queue=doorbell.queue, retry=False, ignore_result=True, expires=60
+            )
             RUNG.labels("rung").inc()
         except Exception as error:  # noqa: BLE001 - any broker failure only costs promptness
             RUNG.labels("failed").inc()
@@ -76,3 +80,8 @@ def with_credentials(broker_url: str, username: str, password: str) -> str:
     address = parts.netloc.rpartition("@")[2]
     netloc = f"{quote(username, safe='')}:{quote(password, safe='')}@{address}"
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, parts.fragment))
+
+
+def agent_password(secret: str, instance_id: str) -> str:
+    """The broker password of an instance's agent: derived, so that any process with the secret knows it."""
+    return hmac.new(secret.encode(), instance_id.encode(), hashlib.sha256).hexdigest()

@@ -5,8 +5,10 @@ object or none. Blobs are content-addressed per organization; the digest is chec
 """
 
 import hashlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 import obstore
@@ -17,6 +19,11 @@ from obstore.store import ObjectStore as Store
 from backend.core.errors import Invalid, NotFound
 
 CHUNK_BYTES = 1024 * 1024
+
+
+def new_spool() -> IO[bytes]:
+    """A file that lives in memory while it is small."""
+    return tempfile.SpooledTemporaryFile(max_size=8 * CHUNK_BYTES)
 
 
 class DigestMismatch(Invalid):

@@ -20,10 +20,9 @@ def sku(instance: Instance) -> str:
     return f"instance:{instance.instance_type}:{instance.market}"
 
 
-def seconds_between(from_at: datetime, to_at: datetime) -> Decimal:
-    """Exact seconds, to the microsecond."""
-    delta = to_at - from_at
-    return Decimal((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) / 1_000_000
+def whole_milliseconds(from_at: datetime, to_at: datetime) -> int:
+    """Milliseconds that are over between the two; the rest goes to the next slice."""
+    return (to_at - from_at) // timedelta(milliseconds=1)
 
 
 def meter_assignment(
@@ -41,8 +40,10 @@ def meter_assignment(
     from_at = assignment.billed_until or assignment.started_at
     heard = assignment.started_at + timedelta(seconds=max(elapsed_seconds, 0.0))
     to_at = min(heard, database_now(session))
-    if to_at <= from_at or (to_at - from_at).total_seconds() < at_least_seconds:
+    milliseconds = whole_milliseconds(from_at, to_at)
+    if milliseconds <= 0 or milliseconds < at_least_seconds * 1000:
         return
+    to_at = from_at + timedelta(milliseconds=milliseconds)
     record_usage(
         session,
         scope,
@@ -53,7 +54,7 @@ def meter_assignment(
         resource_id=assignment.resource_id,
         resource_name=assignment.resource_name,
         sku=sku(instance),
-        quantity=seconds_between(from_at, to_at),
+        quantity=Decimal(milliseconds) / 1000,
         from_at=from_at,
         to_at=to_at,
         detail={"instance_id": str(instance.id), "assignment_id": str(assignment.id)},
@@ -66,8 +67,10 @@ def meter_hold(
 ) -> None:
     """Write the slice of a hold up to `to_at`. Expects the row locked."""
     from_at = hold.billed_until or hold.started_at
-    if to_at <= from_at or (to_at - from_at).total_seconds() < at_least_seconds:
+    milliseconds = whole_milliseconds(from_at, to_at)
+    if milliseconds <= 0 or milliseconds < at_least_seconds * 1000:
         return
+    to_at = from_at + timedelta(milliseconds=milliseconds)
     record_usage(
         session,
         scope,
@@ -78,7 +81,7 @@ def meter_hold(
         resource_id=instance.id,
         resource_name=f"{instance.instance_type} ({hold.reason})",
         sku=sku(instance),
-        quantity=seconds_between(from_at, to_at),
+        quantity=Decimal(milliseconds) / 1000,
         from_at=from_at,
         to_at=to_at,
         detail={"instance_id": str(instance.id)},

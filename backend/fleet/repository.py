@@ -90,6 +90,19 @@ class FleetRepository:
             self._instances().where(Instance.requested_for == subject_id).order_by(Instance.id.desc()).limit(1)
         ).one_or_none()
 
+    def failed_requests(self, subject_id: UUID) -> int:
+        """How many instances asked for on behalf of a subject went before they were assigned to it."""
+        return (
+            self._session.scalar(
+                select(func.count()).where(
+                    Instance.organization_id == self._organization_id,
+                    Instance.requested_for == subject_id,
+                    Instance.status.in_((states.TERMINATING, states.TERMINATED)),
+                )
+            )
+            or 0
+        )
+
     def idle(self, *, project_id: UUID, instance_type: str, market: str, subject_id: UUID) -> Instance | None:
         """A ready instance without an assignment that this subject may take, locked against other takers."""
         busy = select(Assignment.id).where(Assignment.instance_id == Instance.id, Assignment.ended_at.is_(None))
@@ -256,5 +269,3 @@ def _age(received_at: InstrumentedAttribute[datetime]) -> ColumnElement[float]:
     up_since = select(ApiUptime.up_since).where(ApiUptime.id == 1).scalar_subquery()
     heard = func.greatest(received_at, func.coalesce(up_since, received_at))
     return func.extract("epoch", func.clock_timestamp() - heard)
-
-

@@ -50,7 +50,9 @@ def get_instance_type(session: Session, scope: Scope, name: str) -> InstanceType
     """The type of this name. Raises InstanceTypeUnknown."""
     found = FleetRepository(session, scope).instance_type(name)
     if found is None:
-        raise InstanceTypeUnknown(f"there is no instance type '{name}'", hint="GET /api/v1/instance-types lists them")
+        raise InstanceTypeUnknown(
+            f"there is no instance type '{name}'", hint="GET /api/v1/instance-types lists them"
+        )
     return found
 
 
@@ -120,6 +122,11 @@ def request_instance(
     record_creation(session, "instance", instance, reason=f"requested for {requested_for}", actor=CONTROLLER)
     ring_after_commit(session, CONTROL)
     return instance
+
+
+def count_failed_requests(session: Session, scope: Scope, subject_id: UUID) -> int:
+    """Instances asked for on behalf of this subject that went before they were ever assigned to it."""
+    return FleetRepository(session, scope).failed_requests(subject_id)
 
 
 def give_up_request(session: Session, scope: Scope, subject_id: UUID) -> None:
