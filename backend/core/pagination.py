@@ -1,0 +1,121 @@
+"""Cursor pagination: keyset, so the ten-thousandth page costs what the first does.
+
+A cursor is the sort key of the last row seen, as base64url of a JSON list. It is opaque to callers, holds nothing
+secret, and one that was made up answers 422. Sort keys are NOT NULL columns that end in a unique one.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Query
+from pydantic import BaseModel
+from sqlalchemy import Select, literal, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from backend.core.errors import Invalid
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+_SMALLEST_BIGINT, _LARGEST_BIGINT = -(2**63), 2**63 - 1
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+
+
+class InvalidCursor(Invalid):
+    """The cursor is none that a list handed out."""
+
+    code = "invalid_cursor"
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list. `next_cursor` None = this was the last one."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """How many rows, and after which."""
+
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+
+
+def page_request(
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="rows per page")] = DEFAULT_LIMIT,
+    cursor: Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before")] = None,
+) -> PageRequest:
+    """The dependency behind `PageParameters`."""
+    return PageRequest(limit=limit, cursor=cursor)
+
+
+PageParameters = Annotated[PageRequest, Depends(page_request)]
+
+
+def fetch_page(
+    session: Session,
+    statement: Select[Row],
+    page: PageRequest,
+    *,
+    keys: Sequence[InstrumentedAttribute[Any]],
+    descending: bool = True,
+) -> tuple[list[Row], str | None]:
+    """Rows of one page of `statement` (which selects one entity), and the cursor of the next page.
+
+    `keys`: sort columns of that entity, most significant first, NOT NULL, the last one unique.
+    Raises InvalidCursor (422).
+    """
+    if page.cursor is not None:
+        after = tuple_(
+            *(literal(value, key.type) for value, key in zip(_decode(page.cursor, keys), keys, strict=True))
+        )
+        place = tuple_(*keys)
+        statement = statement.where(place < after if descending else place > after)
+    order = [key.desc() if descending else key.asc() for key in keys]
+    rows = list(session.scalars(statement.order_by(*order).limit(page.limit + 1)))
+    if len(rows) <= page.limit:
+        return rows, None
+    rows = rows[: page.limit]
+    return rows, _encode([getattr(rows[-1], key.key) for key in keys])
+
+
+def _encode(values: Sequence[Any]) -> str:
+    plain = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    plain = [str(value) if isinstance(value, UUID) else value for value in plain]
+    return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
+    try:
+        plain = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        return [_typed(value, key.type.python_type) for value, key in zip(plain, keys, strict=True)]
+    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
+        raise InvalidCursor(
+            "this cursor was not handed out by this list", hint="start again without one"
+        ) from error
+
+
+def _typed(value: object, kind: type) -> object:
+    if kind is int and type(value) is int and _SMALLEST_BIGINT <= value <= _LARGEST_BIGINT:
+        return value
+    if not isinstance(value, str) or "\x00" in value:
+        raise TypeError("not a sort key of this list")
+    if kind is UUID:
+        return UUID(value)
+    if kind is datetime:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError("a time without its zone")
+        return moment
+    if kind is str:
+        value.encode()
+        return value
+    raise TypeError("not a sort key of this list")

@@ -1,0 +1,111 @@
+"""Whose request is it? `Authorization: Bearer <API key>`, else the session cookie.
+
+Cross-site request forgery: a cookie travels with requests that other sites start, a bearer key does not. So a
+request with only the cookie may change something (any method but GET, HEAD, OPTIONS) if both hold:
+
+- it carries an `X-Requested-With` header with any value (or `X-CSRF-Token`, which our pages send). Another site
+  cannot set a header without asking first (CORS preflight), and no route here ever answers yes to that;
+- where the browser says where it comes from, it is this site: `Sec-Fetch-Site` is same-origin or none, and
+  `Origin` names the host that was asked.
+
+The cookie is SameSite=Lax as well. Dashboard forms, which can set no header, are checked by the dashboard's own
+signed token before they reach any service.
+"""
+
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+
+from backend.core.auth import Principal
+from backend.core.crypto import hash_token
+from backend.core.db import Database
+from backend.identity.errors import CrossSiteRequest, NotAuthenticated
+from backend.identity.repository import CredentialRepository
+
+SESSION_COOKIE = "modelyard_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_OWN_PAGE_HEADERS = ("X-Requested-With", "X-CSRF-Token")
+_LONGEST_TOKEN = 512
+
+
+class Authenticator:
+    """`authenticate(request) → Principal`, for `app.state.authenticate`. One read transaction per request."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __call__(self, request: Request) -> Principal:
+        """The principal. Raises NotAuthenticated (401), CrossSiteRequest (403)."""
+        token = bearer_token(request)
+        if token is not None:
+            with self._database.unit_of_work() as session:
+                return authenticate_api_key(session, token)
+        cookie = request.cookies.get(SESSION_COOKIE)
+        if not cookie:
+            raise NotAuthenticated(
+                "this needs an API key (Authorization: Bearer …) or a session", hint="create a key, or log in"
+            )
+        with self._database.unit_of_work() as session:
+            principal = authenticate_session(session, cookie)
+        if request.method not in SAFE_METHODS:
+            refuse_cross_site(request)
+        return principal
+
+
+def bearer_token(request: Request) -> str | None:
+    """The token of the Authorization header; None without one. Raises NotAuthenticated for other schemes."""
+    header = request.headers.get("Authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > _LONGEST_TOKEN:
+        raise NotAuthenticated("the Authorization header must be 'Bearer <API key>'")
+    return token
+
+
+def authenticate_api_key(session: Session, token: str) -> Principal:
+    """Whose API key this is. Raises NotAuthenticated. `session` needs no tenant."""
+    found = CredentialRepository(session).api_key(hash_token(token))
+    if found is None:
+        raise NotAuthenticated("this API key is unknown, revoked or expired")
+    return Principal(
+        kind="api_key",
+        id=found.key_id,
+        name=found.name,
+        organization_id=found.organization_id,
+        account_id=found.account_id,
+        role=found.role,
+        scopes=frozenset(found.scopes),
+    )
+
+
+def authenticate_session(session: Session, token: str) -> Principal:
+    """Whose session this is. Raises NotAuthenticated. `session` needs no tenant."""
+    found = CredentialRepository(session).session(hash_token(token))
+    if found is None:
+        raise NotAuthenticated("this session is unknown or over", hint="log in again")
+    return Principal(
+        kind="user",
+        id=found.user_id,
+        name=found.full_name or found.email,
+        organization_id=found.organization_id,
+        account_id=found.account_id,
+        role=found.role,
+    )
+
+
+def refuse_cross_site(request: Request, *, header_needed: bool = True) -> None:
+    """Raise CrossSiteRequest unless our own page, or no browser, sent this. See the module's text."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None and site not in {"same-origin", "none"}:
+        raise CrossSiteRequest("the browser says that another site started this request")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host", ""):
+        raise CrossSiteRequest("the Origin of this request is another site")
+    if header_needed and not any(request.headers.get(name) for name in _OWN_PAGE_HEADERS):
+        raise CrossSiteRequest(
+            "a request with a session cookie that changes something needs an X-Requested-With header",
+            hint="add 'X-Requested-With: fetch', or use an API key",
+        )
