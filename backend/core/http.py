@@ -82,9 +82,7 @@ def _on_domain_error(_request: Request, error: Exception) -> JSONResponse:
 
 def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - Starlette dispatches by type
-    errors = [
-        {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()
-    ]
+    errors = [{"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()]
     first = f"{errors[0]['field']}: {errors[0]['message']}" if errors else "the request is not valid"
     return problem(422, "invalid_request", "The request is not valid", first, errors=errors)
 

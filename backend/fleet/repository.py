@@ -185,9 +185,7 @@ class FleetRepository:
                 index_elements=["assignment_id"],
                 set_={
                     "epoch": row.excluded.epoch,
-                    "elapsed_seconds": func.greatest(
-                        AssignmentHeartbeat.elapsed_seconds, row.excluded.elapsed_seconds
-                    ),
+                    "elapsed_seconds": func.greatest(AssignmentHeartbeat.elapsed_seconds, row.excluded.elapsed_seconds),
                     "received_at": now,
                 },
             )

@@ -105,9 +105,7 @@ def read_blob(
     """One blob of the assignment's inputs."""
     _check_readable(request, agent, assignment_id, epoch, [sha256])
     storage: ObjectStore = request.app.state.storage
-    return StreamingResponse(
-        storage.stream_blob(agent.organization_id, sha256), media_type="application/octet-stream"
-    )
+    return StreamingResponse(storage.stream_blob(agent.organization_id, sha256), media_type="application/octet-stream")
 
 
 class BatchRequest(msgspec.Struct):
@@ -136,9 +134,7 @@ def read_blobs(
 
 
 @router.put("/assignments/{assignment_id}/blobs/{sha256}")
-async def write_blob(
-    request: Request, agent: AgentCaller, assignment_id: UUID, sha256: str, epoch: Epoch
-) -> Response:
+async def write_blob(request: Request, agent: AgentCaller, assignment_id: UUID, sha256: str, epoch: Epoch) -> Response:
     """A file of a checkpoint or a result. The digest is checked; a stale epoch is refused before and after."""
     _check_digests([sha256])
     state = request.app.state
@@ -154,9 +150,7 @@ async def write_blob(
     return Response(msgspec.json.encode({"size_bytes": size}), media_type="application/json")
 
 
-async def _put_stream(
-    storage: ObjectStore, organization_id: UUID, sha256: str, stream: AsyncIterator[bytes]
-) -> int:
+async def _put_stream(storage: ObjectStore, organization_id: UUID, sha256: str, stream: AsyncIterator[bytes]) -> int:
     """Spool the body off the event loop, then store it under its digest."""
     with new_spool() as spool:
         async for chunk in stream:
@@ -171,9 +165,7 @@ def _check_current(database: Database, agent: AgentCaller, assignment_id: UUID, 
         agents.assignment_of(session, agent.scope, agent.instance_id, assignment_id, epoch)
 
 
-def _check_readable(
-    request: Request, agent: AgentCaller, assignment_id: UUID, epoch: int, digests: list[str]
-) -> None:
+def _check_readable(request: Request, agent: AgentCaller, assignment_id: UUID, epoch: int, digests: list[str]) -> None:
     _check_digests(digests)
     state = request.app.state
     with state.database.unit_of_work(agent.scope) as session:

@@ -58,9 +58,7 @@ def _apply(session: Session, scope: Scope, job: Job, attempt: Attempt, report: R
         fleet.accept_start(session, scope, attempt.assignment_id, at=report.received_at)
         attempt.started_at = report.received_at
         job.started_at = job.started_at or report.received_at
-        transition(
-            session, "attempt", attempt, states.RUNNING, states.ATTEMPT, reason="its process runs", actor=ACTOR
-        )
+        transition(session, "attempt", attempt, states.RUNNING, states.ATTEMPT, reason="its process runs", actor=ACTOR)
         if job.status == states.STARTING:
             move(session, job, states.RUNNING, f"attempt {attempt.number} runs")
     elif isinstance(body, wire.Progress):
@@ -73,9 +71,7 @@ def _apply(session: Session, scope: Scope, job: Job, attempt: Attempt, report: R
         attempt.result = msgspec.to_builtins(body)
 
 
-def _keep_checkpoint(
-    session: Session, scope: Scope, job: Job, attempt: Attempt, saved: wire.CheckpointSaved
-) -> None:
+def _keep_checkpoint(session: Session, scope: Scope, job: Job, attempt: Attempt, saved: wire.CheckpointSaved) -> None:
     repository = JobRepository(session, scope)
     if not repository.checkpoint_exists(attempt.id, saved.step):
         repository.add(
@@ -89,9 +85,7 @@ def _keep_checkpoint(
         )
 
 
-def _ask(
-    session: Session, scope: Scope, job: Job, attempt: Attempt, state: AssignmentState, now: datetime
-) -> datetime:
+def _ask(session: Session, scope: Scope, job: Job, attempt: Attempt, state: AssignmentState, now: datetime) -> datetime:
     """A user wants it stopped, or its instance is to go: the agent is told once."""
     if job.stop_requested_at is not None and job.status in (states.STARTING, states.RUNNING):
         fleet.ask_to_stop(session, scope, attempt.assignment_id, "a user asked to stop")

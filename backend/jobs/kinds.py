@@ -23,9 +23,7 @@ class JobKind(Protocol):
     entrypoint: str
     """Module that the agent runs in the sandbox."""
 
-    def check(
-        self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]
-    ) -> None:
+    def check(self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         """Raises ParametersInvalid, InputInvalid or NotFound when such a job could not run."""
 
     def channels(self, session: Session, scope: Scope, job: Job) -> list[Channel]:

@@ -21,9 +21,7 @@ class SleepKind:
     name = "sleep"
     entrypoint = "worker.sleeping"
 
-    def check(
-        self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]
-    ) -> None:
+    def check(self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         """Numbers in range, nothing unknown, no inputs."""
         del session, scope
         unknown = sorted(set(parameters) - PARAMETERS)

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from backend.core.crypto import hash_token, new_token
 from sqlalchemy.orm import Session
 
 from backend.core import queue
 from backend.core.clock import database_now
+from backend.core.crypto import hash_token, new_token
 from backend.core.db import Scope, act_as
 from backend.core.queue import Lease
 from backend.fleet import broker_users, service, states, subjects
@@ -74,9 +74,7 @@ def _provision(context: ControlContext, lease: Lease, provisioner: Provisioner, 
         if context.settings.sandbox.unsafe_no_sandbox:
             environment["MODELYARD_UNSAFE_NO_SANDBOX"] = "1"
         broker_users.ensure(context.settings, lease.row_id)
-        machine = provisioner.create(
-            tag=tag, instance_type=_instance_type(context, lease), environment=environment
-        )
+        machine = provisioner.create(tag=tag, instance_type=_instance_type(context, lease), environment=environment)
     _record(context, lease, lambda session, row: _provisioned(context, session, row, machine))
 
 
@@ -108,9 +106,7 @@ def _commit_token(context: ControlContext, lease: Lease, token: str) -> bool:
         return True
 
 
-def _provisioned(
-    context: ControlContext, session: Session, row: Instance, machine: Machine | None
-) -> datetime | None:
+def _provisioned(context: ControlContext, session: Session, row: Instance, machine: Machine | None) -> datetime | None:
     now = database_now(session)
     scope = Scope(row.organization_id)
     repository = FleetRepository(session, scope)
