@@ -1,13 +1,17 @@
 """Objects: a small interface over obstore (a local directory, S3, GCS, Azure).
 
 Keys look like `blobs/<organization>/<first two hex digits>/<sha256>`. A put is atomic: a reader sees the whole
-object or none. Blobs are content-addressed per organization; the digest is checked while writing.
+object or none. Blobs are content-addressed per organization; the digest is checked before anything is stored,
+so two writers of one blob write the same bytes and neither can harm the other.
+
+Large objects pass through a spool: memory up to `SPOOL_BYTES`, an unnamed temporary file beyond, from which
+obstore uploads in parts.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import IO
 from uuid import UUID
 
@@ -19,11 +23,7 @@ from obstore.store import ObjectStore as Store
 from backend.core.errors import Invalid, NotFound
 
 CHUNK_BYTES = 1024 * 1024
-
-
-def new_spool() -> IO[bytes]:
-    """A file that lives in memory while it is small."""
-    return tempfile.SpooledTemporaryFile(max_size=8 * CHUNK_BYTES)
+SPOOL_BYTES = 8 * 1024 * 1024
 
 
 class DigestMismatch(Invalid):
@@ -39,8 +39,13 @@ class ObjectMissing(NotFound):
     code = "object_not_found"
 
 
+def new_spool() -> IO[bytes]:
+    """A temporary file that stays in memory up to `SPOOL_BYTES`; gone when closed."""
+    return SpooledTemporaryFile(max_size=SPOOL_BYTES)
+
+
 class ObjectStore:
-    """Puts and gets whole objects; streams large ones."""
+    """Puts and gets whole objects; streams large ones. Safe to use from many threads."""
 
     def __init__(self, url: str) -> None:
         if url.startswith("file://"):
@@ -50,8 +55,8 @@ class ObjectStore:
         else:
             self._store = from_url(url)
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write one object, replacing any."""
+    def put(self, key: str, data: bytes | IO[bytes]) -> None:
+        """Write one object, replacing any. A file is read from where it stands, in parts when it is large."""
         obstore.put(self._store, key, data)
 
     def get(self, key: str) -> bytes:
@@ -84,20 +89,24 @@ class ObjectStore:
         except (NotFoundError, FileNotFoundError):
             return
 
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix that ends at a `/`, in no order."""
+        return [str(entry["path"]) for batch in obstore.list(self._store, prefix) for entry in batch]
+
     def put_blob(self, organization_id: UUID, sha256: str, data: Iterable[bytes]) -> int:
         """Write a blob, streaming; returns its size in bytes. Raises DigestMismatch and leaves nothing."""
         digest = hashlib.sha256()
-        size = 0
-        spool = bytearray()
-        for chunk in data:
-            digest.update(chunk)
-            size += len(chunk)
-            spool += chunk
-        if digest.hexdigest() != sha256:
-            raise DigestMismatch(f"declared SHA-256 {sha256}, received {digest.hexdigest()}")
-        key = blob_key(organization_id, sha256)
-        if not self.exists(key):
-            self.put(key, bytes(spool))
+        with new_spool() as spool:
+            for chunk in data:
+                digest.update(chunk)
+                spool.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise DigestMismatch(f"declared SHA-256 {sha256}, received {digest.hexdigest()}")
+            size = spool.tell()
+            key = blob_key(organization_id, sha256)
+            if not self.exists(key):
+                spool.seek(0)
+                self.put(key, spool if size > SPOOL_BYTES else spool.read())
         return size
 
     def get_blob(self, organization_id: UUID, sha256: str) -> bytes:

@@ -56,7 +56,12 @@ class Upload(Identified, TenantOwned, Timestamped, Base):
     size_bytes: Mapped[int]
     sha256: Mapped[str] = mapped_column(String(64))
     part_size_bytes: Mapped[int]
+    label: Mapped[str | None]
+    """Of the only file, where the upload is one file and no archive."""
     status: Mapped[str]
+    status_reason: Mapped[str] = mapped_column(server_default="")
+    errors: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """Of a failed upload: [{path, code, message}], at most a hundred."""
     created_by: Mapped[str]
     expires_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]

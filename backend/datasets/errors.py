@@ -1,0 +1,124 @@
+"""What can stop a use case of datasets.
+
+NotFound      DatasetNotFound · DatasetVersionNotFound · UploadNotFound · FileNotInVersion
+Conflict      DatasetNameTaken · DatasetHasVersions · UploadNotOpen · UploadIncomplete
+Invalid       DatasetKindUnavailable · PartNumberUnknown · PartSizeMismatch · TruncatedBody · UploadSizeMismatch
+              InvalidFiles · SingleClass · TooFewFiles · SplitInvalid
+"""
+
+from backend.core.errors import Conflict, Invalid, NotFound
+
+
+class DatasetNotFound(NotFound):
+    """No such dataset in this organization."""
+
+    code = "dataset_not_found"
+
+
+class DatasetVersionNotFound(NotFound):
+    """No such dataset version in this organization."""
+
+    code = "dataset_version_not_found"
+
+
+class UploadNotFound(NotFound):
+    """No such upload in this organization."""
+
+    code = "upload_not_found"
+
+
+class FileNotInVersion(NotFound):
+    """The dataset version holds no file with this digest."""
+
+    code = "file_not_in_version"
+
+
+class DatasetNameTaken(Conflict):
+    """The project has a dataset of this name."""
+
+    code = "dataset_name_taken"
+    title = "The name is taken"
+
+
+class DatasetHasVersions(Conflict):
+    """Versions are immutable, and so is the dataset they belong to."""
+
+    code = "dataset_has_versions"
+    title = "The dataset has versions"
+
+
+class UploadNotOpen(Conflict):
+    """The upload has ended, or was open for too long."""
+
+    code = "upload_not_open"
+    title = "The upload is not open"
+
+
+class UploadIncomplete(Conflict):
+    """Parts are missing."""
+
+    code = "upload_incomplete"
+    title = "Parts are missing"
+
+
+class DatasetKindUnavailable(Invalid):
+    """This kind of dataset is not built."""
+
+    code = "dataset_kind_unavailable"
+    title = "This kind of dataset is not available"
+
+
+class PartNumberUnknown(Invalid):
+    """The upload has no part of this number."""
+
+    code = "part_number_unknown"
+    title = "No such part"
+
+
+class PartSizeMismatch(Invalid):
+    """A part has exactly the size the upload gives it."""
+
+    code = "part_size_mismatch"
+    title = "Part size mismatch"
+
+
+class TruncatedBody(Invalid):
+    """The connection ended before the body did."""
+
+    code = "truncated_body"
+    title = "Truncated body"
+
+
+class UploadSizeMismatch(Invalid):
+    """The parts together do not have the declared size."""
+
+    code = "upload_size_mismatch"
+    title = "Upload size mismatch"
+
+
+class InvalidFiles(Invalid):
+    """The uploaded file cannot become files of the dataset. `errors`: [{path, code, message}], up to 100."""
+
+    code = "invalid_files"
+    title = "Some files are not valid"
+
+
+class SingleClass(Invalid):
+    """A classifier needs at least two labels."""
+
+    code = "single_class"
+    title = "Only one class"
+
+
+class TooFewFiles(Invalid):
+    """The dataset has fewer files than the split asks for."""
+
+    code = "too_few_files"
+    title = "Too few files"
+
+
+class SplitInvalid(Invalid):
+    """The sizes of the split contradict each other."""
+
+    code = "split_invalid"
+    title = "The split is not valid"

@@ -1,0 +1,175 @@
+"""All SQL of datasets. Every query is of one organization."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from backend.core.db import Scope
+from backend.core.ids import new_id
+from backend.datasets.models import Blob, Dataset, DatasetFile, DatasetVersion, Upload, UploadPart
+
+INSERT_ROWS = 2_000
+
+
+class DatasetRepository:
+    """Datasets, their uploads, files and versions, and the organization's blobs."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self.session = session
+        self.organization_id = scope.organization_id
+
+    def _own(self, model: Any) -> ColumnElement[bool]:  # noqa: ANN401 - any tenant-owned model
+        owned: InstrumentedAttribute[UUID] = model.organization_id
+        return owned == self.organization_id
+
+    # --- datasets ---
+
+    def add(self, row: Dataset | DatasetVersion | Upload) -> None:
+        """Insert one row now, so that a broken constraint shows here."""
+        self.session.add(row)
+        self.session.flush()
+
+    def dataset(self, dataset_id: UUID, *, lock: bool = False) -> Dataset | None:
+        """One dataset; with `lock`, nobody else numbers a version of it until the transaction ends."""
+        query = select(Dataset).where(self._own(Dataset), Dataset.id == dataset_id)
+        return self.session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+    def name_exists(self, project_id: UUID, name: str) -> bool:
+        """Whether the project has a dataset of this name."""
+        found = exists().where(self._own(Dataset), Dataset.project_id == project_id, Dataset.name == name)
+        return bool(self.session.scalar(select(found)))
+
+    def has_versions(self, dataset_id: UUID) -> bool:
+        """Whether anything of the dataset is frozen."""
+        found = exists().where(self._own(DatasetVersion), DatasetVersion.dataset_id == dataset_id)
+        return bool(self.session.scalar(select(found)))
+
+    def delete_dataset(self, dataset_id: UUID) -> list[UUID]:
+        """Remove a dataset, its files and uploads; returns the ids of the uploads."""
+        uploads = list(
+            self.session.scalars(select(Upload.id).where(self._own(Upload), Upload.dataset_id == dataset_id))
+        )
+        self.session.execute(delete(UploadPart).where(self._own(UploadPart), UploadPart.upload_id.in_(uploads)))
+        self.session.execute(
+            delete(DatasetFile).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
+        )
+        self.session.execute(delete(Upload).where(self._own(Upload), Upload.dataset_id == dataset_id))
+        self.session.execute(delete(Dataset).where(self._own(Dataset), Dataset.id == dataset_id))
+        return uploads
+
+    # --- files ---
+
+    def files(self, dataset_id: UUID) -> Sequence[Any]:
+        """(path, sha256, size_bytes, label, attributes) of every file, in no order."""
+        return self.session.execute(
+            select(
+                DatasetFile.path,
+                DatasetFile.sha256,
+                DatasetFile.size_bytes,
+                DatasetFile.label,
+                DatasetFile.attributes,
+            ).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
+        ).all()
+
+    def digests_by_path(self, dataset_id: UUID) -> dict[str, str]:
+        """SHA-256 by path of every file of the dataset."""
+        rows = self.session.execute(
+            select(DatasetFile.path, DatasetFile.sha256).where(
+                self._own(DatasetFile), DatasetFile.dataset_id == dataset_id
+            )
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def labels(self, dataset_id: UUID) -> dict[str, int]:
+        """Files per label."""
+        rows = self.session.execute(
+            select(DatasetFile.label, func.count())
+            .where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
+            .group_by(DatasetFile.label)
+            .order_by(DatasetFile.label)
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def add_files(self, dataset_id: UUID, upload_id: UUID, files: Sequence[dict[str, Any]]) -> None:
+        """Insert files: [{path, sha256, size_bytes, label, attributes}]. A path of the dataset may exist once."""
+        common = {"organization_id": self.organization_id, "dataset_id": dataset_id, "upload_id": upload_id}
+        for start in range(0, len(files), INSERT_ROWS):
+            rows = [{"id": new_id(), **common, **file} for file in files[start : start + INSERT_ROWS]]
+            self.session.execute(insert(DatasetFile), rows)
+
+    # --- blobs ---
+
+    def add_blobs(self, sizes: dict[str, int]) -> None:
+        """Rows for blobs by digest; those already known stay. Ordered, so two writers never deadlock."""
+        digests = sorted(sizes)
+        for start in range(0, len(digests), INSERT_ROWS):
+            rows = [
+                {"organization_id": self.organization_id, "sha256": digest, "size_bytes": sizes[digest]}
+                for digest in digests[start : start + INSERT_ROWS]
+            ]
+            self.session.execute(postgresql.insert(Blob).on_conflict_do_nothing(), rows)
+
+    def blob_sizes(self, digests: Sequence[str]) -> dict[str, int]:
+        """Sizes of those of the digests that the organization has."""
+        rows = self.session.execute(
+            select(Blob.sha256, Blob.size_bytes).where(self._own(Blob), Blob.sha256.in_(digests))
+        )
+        return {row[0]: row[1] for row in rows}
+
+    # --- uploads ---
+
+    def upload(self, upload_id: UUID, *, lock: bool = False) -> Upload | None:
+        """One upload."""
+        query = select(Upload).where(self._own(Upload), Upload.id == upload_id)
+        return self.session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+    def is_expired(self, upload: Upload) -> bool:
+        """Whether the upload was open for too long, by Postgres's clock."""
+        return bool(
+            self.session.scalar(select(Upload.expires_at <= func.clock_timestamp()).where(Upload.id == upload.id))
+        )
+
+    def parts(self, upload_id: UUID) -> Sequence[UploadPart]:
+        """Stored parts, by number."""
+        return self.session.scalars(
+            select(UploadPart)
+            .where(self._own(UploadPart), UploadPart.upload_id == upload_id)
+            .order_by(UploadPart.number)
+        ).all()
+
+    def put_part(self, upload_id: UUID, *, number: int, size_bytes: int, sha256: str) -> None:
+        """Record a stored part, replacing one of the same number."""
+        values = {"organization_id": self.organization_id, "upload_id": upload_id, "number": number}
+        content = {"size_bytes": size_bytes, "sha256": sha256}
+        self.session.execute(
+            postgresql.insert(UploadPart)
+            .values(**values, **content)
+            .on_conflict_do_update(
+                index_elements=["upload_id", "number"], set_={**content, "created_at": func.clock_timestamp()}
+            )
+        )
+
+    def delete_parts(self, upload_id: UUID) -> None:
+        """Forget the stored parts."""
+        self.session.execute(delete(UploadPart).where(self._own(UploadPart), UploadPart.upload_id == upload_id))
+
+    # --- versions ---
+
+    def version(self, version_id: UUID) -> DatasetVersion | None:
+        """One version."""
+        return self.session.scalars(
+            select(DatasetVersion).where(self._own(DatasetVersion), DatasetVersion.id == version_id)
+        ).one_or_none()
+
+    def next_number(self, dataset_id: UUID) -> int:
+        """The number of the dataset's next version; the dataset must be locked."""
+        newest = self.session.scalar(
+            select(func.max(DatasetVersion.number)).where(
+                self._own(DatasetVersion), DatasetVersion.dataset_id == dataset_id
+            )
+        )
+        return (newest or 0) + 1

@@ -1,0 +1,78 @@
+"""All SQL of the registry. Every query is of one organization."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from backend.core.db import Scope
+from backend.core.ids import new_id
+from backend.core.lifecycle import Event
+from backend.registry.models import Model, ModelVersion
+
+
+class RegistryRepository:
+    """Models and their versions."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self.session = session
+        self.organization_id = scope.organization_id
+
+    def _own(self, model: Any) -> ColumnElement[bool]:  # noqa: ANN401 - any tenant-owned model
+        owned: InstrumentedAttribute[UUID] = model.organization_id
+        return owned == self.organization_id
+
+    def add(self, row: ModelVersion | Event) -> None:
+        """Insert one row now, so that a broken constraint shows here."""
+        self.session.add(row)
+        self.session.flush()
+
+    def model(self, model_id: UUID) -> Model | None:
+        """One model."""
+        return self.session.scalars(select(Model).where(self._own(Model), Model.id == model_id)).one_or_none()
+
+    def model_by_name(self, name: str) -> Model | None:
+        """The organization's model of this name."""
+        return self.session.scalars(select(Model).where(self._own(Model), Model.name == name)).one_or_none()
+
+    def ensure_model(self, *, project_id: UUID, name: str, created_by: str) -> Model:
+        """The model of this name, made where absent, locked until the transaction ends."""
+        values = {"project_id": project_id, "name": name, "description": "", "created_by": created_by}
+        self.session.execute(
+            postgresql.insert(Model)
+            .values(id=new_id(), organization_id=self.organization_id, **values)
+            .on_conflict_do_nothing(index_elements=["organization_id", "name"])
+        )
+        query = select(Model).where(self._own(Model), Model.name == name).with_for_update()
+        return self.session.scalars(query).one()
+
+    def newest_versions(self, model_ids: Sequence[UUID]) -> dict[UUID, ModelVersion]:
+        """The version with the highest number, by model."""
+        query = (
+            select(ModelVersion)
+            .where(self._own(ModelVersion), ModelVersion.model_id.in_(model_ids))
+            .distinct(ModelVersion.model_id)
+            .order_by(ModelVersion.model_id, ModelVersion.number.desc())
+        )
+        return {version.model_id: version for version in self.session.scalars(query)}
+
+    def version(self, version_id: UUID, *, lock: bool = False) -> ModelVersion | None:
+        """One version."""
+        query = select(ModelVersion).where(self._own(ModelVersion), ModelVersion.id == version_id)
+        return self.session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+    def version_of_job(self, job_id: UUID) -> ModelVersion | None:
+        """The version that a job made."""
+        return self.session.scalars(
+            select(ModelVersion).where(self._own(ModelVersion), ModelVersion.job_id == job_id)
+        ).one_or_none()
+
+    def next_number(self, model_id: UUID) -> int:
+        """The number of the model's next version; the model must be locked."""
+        newest = self.session.scalar(
+            select(func.max(ModelVersion.number)).where(self._own(ModelVersion), ModelVersion.model_id == model_id)
+        )
+        return (newest or 0) + 1

@@ -1,0 +1,111 @@
+"""The contract of the object store, on a local directory and in memory."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from backend.core.ids import new_id
+from backend.core.storage import SPOOL_BYTES, DigestMismatch, ObjectMissing, ObjectStore, blob_key, new_spool
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return ObjectStore("memory:///" if request.param == "memory" else f"file://{tmp_path}/objects")
+
+
+@pytest.fixture
+def organization_id() -> UUID:
+    return new_id()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def chunks(data: bytes, size: int = 1 << 20) -> Iterator[bytes]:
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def test_put_get_replace_delete(store: ObjectStore) -> None:
+    store.put("logs/a/1", b"one")
+    store.put("logs/a/1", b"two")
+    assert store.get("logs/a/1") == b"two"
+    assert store.exists("logs/a/1")
+    store.delete("logs/a/1")
+    store.delete("logs/a/1")
+    assert not store.exists("logs/a/1")
+
+
+def test_a_missing_object_is_a_404(store: ObjectStore) -> None:
+    for read in (store.get, store.stream):
+        with pytest.raises(ObjectMissing) as caught:
+            read("nothing/here")
+        assert (caught.value.status, caught.value.code) == (404, "object_not_found")
+
+
+def test_keys_lists_what_lies_below_a_prefix(store: ObjectStore) -> None:
+    for key in ("uploads/1/a", "uploads/1/b", "uploads/10/c"):
+        store.put(key, b"x")
+    assert sorted(store.keys("uploads/1/")) == ["uploads/1/a", "uploads/1/b"]
+    assert store.keys("uploads/2/") == []
+
+
+def test_put_takes_an_open_file(store: ObjectStore) -> None:
+    with new_spool() as spool:
+        spool.write(b"from a spool")
+        spool.seek(0)
+        store.put("file", spool)
+    assert store.get("file") == b"from a spool"
+
+
+@pytest.mark.parametrize("size", [0, 1, SPOOL_BYTES, SPOOL_BYTES + 7_654_321])
+def test_blob_round_trip(store: ObjectStore, organization_id: UUID, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + b"z" * (size % 256)
+    assert store.put_blob(organization_id, sha256(data), chunks(data)) == size
+    assert store.get_blob(organization_id, sha256(data)) == data
+    assert b"".join(store.stream_blob(organization_id, sha256(data))) == data
+
+
+def test_wrong_digest_stores_nothing(store: ObjectStore, organization_id: UUID) -> None:
+    with pytest.raises(DigestMismatch) as caught:
+        store.put_blob(organization_id, sha256(b"declared"), [b"received"])
+    assert (caught.value.status, caught.value.code) == (422, "checksum_mismatch")
+    assert store.keys("blobs/") == []
+
+
+def test_a_reader_that_fails_midway_stores_nothing(store: ObjectStore, organization_id: UUID) -> None:
+    def truncated() -> Iterator[bytes]:
+        yield b"half"
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        store.put_blob(organization_id, sha256(b"half and half"), truncated())
+    assert store.keys("blobs/") == []
+
+
+def test_concurrent_puts_of_one_blob_agree(store: ObjectStore, organization_id: UUID) -> None:
+    data = io.BytesIO(b"same" * 500_000).getvalue()
+    with ThreadPoolExecutor(4) as pool:
+        sizes = list(
+            pool.map(lambda _: store.put_blob(organization_id, sha256(data), chunks(data, 65_536)), range(8))
+        )
+    assert sizes == [len(data)] * 8
+    assert store.keys("blobs/") == [blob_key(organization_id, sha256(data))]
+
+
+def test_organizations_do_not_share_blobs(store: ObjectStore, organization_id: UUID) -> None:
+    store.put_blob(organization_id, sha256(b"mine"), [b"mine"])
+    with pytest.raises(ObjectMissing):
+        store.get_blob(new_id(), sha256(b"mine"))
+
+
+def test_the_local_folder_is_closed_to_others(tmp_path: Path) -> None:
+    ObjectStore(f"file://{tmp_path}/objects")
+    assert (tmp_path / "objects").stat().st_mode & 0o777 == 0o700
