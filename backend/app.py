@@ -12,6 +12,7 @@ from types import ModuleType
 
 from fastapi import FastAPI
 
+from backend import kinds
 from backend.core.db import Database, Ring, make_engine
 from backend.core.http import install_problem_handlers
 from backend.core.log import configure_logging
@@ -27,10 +28,10 @@ ROUTERS = (
     "backend.datasets.api",
     "backend.registry.api",
     "backend.jobs.api",
+    "backend.jobs.agent_api",
     "backend.training_jobs.api",
     "backend.compression_jobs.api",
     "backend.fleet.api",
-    "backend.fleet.agent_api",
     "backend.endpoints.api",
     "backend.endpoints.agent_api",
     "backend.endpoints.gateway_api",
@@ -66,6 +67,7 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
     app.state.database = database
     app.state.storage = ObjectStore(storage_url(settings))
     app.state.authenticate = Authenticator(database)
+    kinds.install()
     install_problem_handlers(app)
     for name in ROUTERS:
         module = _existing(name)

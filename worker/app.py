@@ -92,13 +92,13 @@ controls = Controls()
 _stop = threading.Event()
 
 
-@signals.worker_init.connect
+@signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _start_ticking(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     seconds = Settings().control.tick_seconds
     threading.Thread(target=controls.tick_for_ever, args=(_stop, seconds), name="tick", daemon=True).start()
 
 
-@signals.worker_shutdown.connect
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _stop_ticking(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     _stop.set()
 

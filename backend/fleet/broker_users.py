@@ -48,6 +48,6 @@ def _client(settings: Settings) -> "redis.Redis | None":
 
 def _try(client: "redis.Redis", *command: str) -> None:
     try:
-        client.execute_command(*command)
+        client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
     except redis.RedisError as error:
         log.debug("broker_user_not_changed", error=str(error))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import Extract, Select, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -249,7 +249,7 @@ class FleetRepository:
             .with_for_update(key_share=True)
         ).one_or_none()
 
-    def _instances(self) -> Select[tuple[Instance]]:
+    def _instances(self) -> Select[Instance]:
         return select(Instance).where(Instance.organization_id == self._organization_id)
 
 
@@ -263,7 +263,7 @@ def living_instances(session: Session, provider: str) -> dict[str, tuple[UUID, U
     return {row.tag: (row.id, row.organization_id, row.status) for row in rows}
 
 
-def _age(received_at: InstrumentedAttribute[datetime]) -> ColumnElement[float]:
+def _age(received_at: InstrumentedAttribute[datetime]) -> Extract:
     up_since = select(ApiUptime.up_since).where(ApiUptime.id == 1).scalar_subquery()
     heard = func.greatest(received_at, func.coalesce(up_since, received_at))
     return func.extract("epoch", func.clock_timestamp() - heard)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
 from backend.core.lifecycle import Event
+from backend.core.pagination import PageRequest, fetch_page
 from backend.jobs import states
 from backend.jobs.models import Attempt, Checkpoint, Job, LogChunk, MetricChunk
 
@@ -45,9 +45,9 @@ class JobRepository:
         """Whether a job of the organization has this name."""
         return self._session.scalar(self._jobs().where(Job.name == name).with_only_columns(func.count())) == 1
 
-    def page(self, where: JobFilter, *, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[Job]:
-        """Newest first; `before` is the (created_at, id) of the last row seen."""
-        query = self._jobs().order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    def page(self, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
+        """Newest first, and the cursor of the next page."""
+        query = self._jobs()
         if where.project_id is not None:
             query = query.where(Job.project_id == where.project_id)
         if where.kind is not None:
@@ -56,9 +56,7 @@ class JobRepository:
             query = query.where(Job.status == where.status)
         if where.name_contains:
             query = query.where(Job.name.icontains(where.name_contains, autoescape=True))
-        if before is not None:
-            query = query.where(tuple_(Job.created_at, Job.id) < before)
-        return self._session.scalars(query).all()
+        return fetch_page(self._session, query, page, keys=[Job.created_at, Job.id])
 
     def count_unfinished(self) -> int:
         """Jobs that have not ended."""
@@ -162,5 +160,5 @@ class JobRepository:
             .order_by(Event.at, Event.id)
         ).all()
 
-    def _jobs(self) -> Select[tuple[Job]]:
+    def _jobs(self) -> Select[Job]:
         return select(Job).where(Job.organization_id == self._organization_id)

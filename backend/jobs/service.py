@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from backend.core.clock import database_now
 from backend.core.db import Doorbell, Scope, ring_after_commit
 from backend.core.ids import new_id
 from backend.core.lifecycle import Event, record_creation
+from backend.core.pagination import PageRequest
 from backend.fleet import service as fleet
 from backend.jobs import states
 from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound, SpendingOnHold
@@ -51,6 +51,7 @@ def submit_job(
     max_runtime_seconds: int = 86_400,
     keep_alive_seconds: int = 0,
     tags: dict[str, str] | None = None,
+    output: dict[str, Any] | None = None,
 ) -> Job:
     """A new job, queued. Raises what the kind's check raises, JobNameTaken, SpendingOnHold, InstanceTypeUnknown."""
     scope = principal.scope
@@ -69,6 +70,7 @@ def submit_job(
         name=name,
         parameters=parameters,
         inputs=inputs,
+        output=output or {},
         instance_type=instance_type,
         market=market,
         max_attempts=max_attempts,
@@ -115,16 +117,9 @@ def get_job(session: Session, scope: Scope, job_id: UUID) -> Job:
     return job
 
 
-def list_jobs(
-    session: Session,
-    scope: Scope,
-    where: JobFilter,
-    *,
-    before: tuple[datetime, UUID] | None = None,
-    limit: int = 50,
-) -> Sequence[Job]:
-    """Newest first."""
-    return JobRepository(session, scope).page(where, before=before, limit=limit)
+def list_jobs(session: Session, scope: Scope, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
+    """Newest first, and the cursor of the next page."""
+    return JobRepository(session, scope).page(where, page)
 
 
 def count_unfinished(session: Session, scope: Scope) -> int:

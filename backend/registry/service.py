@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from backend.core.db import Scope
 from backend.core.wire import Channel, FileRef
 from backend.datasets.service import blob_sizes
-from backend.registry.errors import ArtifactInvalid, ModelNameTaken, ModelVersionNotFound
-from backend.registry.models import ModelVersion
+from backend.registry.errors import ArtifactInvalid, ModelNameTaken, ModelNotFound, ModelVersionNotFound
+from backend.registry.models import Model, ModelVersion
 from backend.registry.repository import RegistryRepository
 
 SERVED_FILE = "model.onnx"
@@ -106,3 +106,11 @@ def model_channel(session: Session, scope: Scope, model_version_id: UUID) -> Cha
 def version_files(version: ModelVersion) -> list[FileRef]:
     """The files of a version's artifact."""
     return msgspec.convert(version.files, list[FileRef])
+
+
+def get_model(session: Session, scope: Scope, model_id: UUID) -> Model:
+    """One model. Raises ModelNotFound (404)."""
+    model = RegistryRepository(session, scope).model(model_id)
+    if model is None:
+        raise ModelNotFound(f"there is no model {model_id}")
+    return model
