@@ -1,7 +1,7 @@
 """Start one program with a death signal and, asked by root, another user and a private view of files.
 
-Run by path (`python -I -S launcher.py <json> <program> <argument>…`), standard library only: it is executed before
-anything of ours is importable, and in 15 ms. The JSON object has, all optional but `parent`:
+Run by path (`python -I -S launcher.py <json> <program> <argument>…`), standard library only: it is executed
+before anything of ours is importable, and in 15 ms. The JSON object has, all optional but `parent`:
 
 - `parent`: process id of the starter; if that is gone already, nothing is started.
 - `death_signal`: signal number the program gets when the starter's thread ends (PR_SET_PDEATHSIG).
@@ -12,8 +12,8 @@ anything of ours is importable, and in 15 ms. The JSON object has, all optional 
 - `uid`, `gid`: become this user, without groups or a way back (no_new_privs).
 - `orphan_reaper`: become a child subreaper first (kept over exec).
 
-Order matters: the death signal is cleared by a change of user, so it is set after it; then the parent is looked
-at once more, for it may have died in between.
+Order matters: the death signal is cleared by a change of user, so it is set after it; then the parent is
+looked at once more, for it may have died in between.
 """
 
 import ctypes
