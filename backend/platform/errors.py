@@ -1,4 +1,3 @@
-# ruff: noqa: N818 -- errors are facts (STYLE: `JobAlreadyFinished`), the fact is the name
 """What can go wrong in the machine room. Messages are for the person at the terminal: what, and the fix.
 
 PlatformError
