@@ -109,10 +109,7 @@ class Child:
 
     def check_ready(self) -> bool:
         """Ask the spec, and remember a yes."""
-        if self.spec.one_shot:
-            ready = self.ended_with() == 0
-        else:
-            ready = self.spec.ready is None or self.spec.ready()
+        ready = self.ended_with() == 0 if self.spec.one_shot else self.spec.ready is None or self.spec.ready()
         if ready:
             self.state = ChildState.ENDED if self.spec.one_shot else ChildState.READY
             self.was_ready = True
@@ -129,10 +126,11 @@ class Child:
         self.restarts += 1
         return wait
 
-    def ask_to_stop(self) -> None:
-        """Send the stop signal; `due_at` is when patience ends."""
+    def ask_to_stop(self, *, grace_seconds: float | None = None) -> None:
+        """Send the stop signal; `due_at` is when patience ends (default: the spec's)."""
         self.state = ChildState.STOPPING
-        self.due_at = time.monotonic() + self.spec.stop_grace_seconds
+        grace = self.spec.stop_grace_seconds if grace_seconds is None else grace_seconds
+        self.due_at = time.monotonic() + grace
         if self._process and self._process.poll() is None:
             self._process.send_signal(self.spec.stop_signal)
 

@@ -1,9 +1,9 @@
 """Runs children (`ChildSpec`) until it is told to stop, and leaves no process behind.
 
-Life: start each child as soon as those it comes `after` are ready → all ready, `on_ready` → restart with backoff what
-dies, one line each → SIGTERM, SIGINT or SIGHUP: stop in the opposite order, each with its grace, then SIGKILL (a
-second signal skips the graces) → kill stragglers → end. A child that dies before it was ever ready, or a one-shot
-that fails, is a mistake to fix, not to retry: everything stops, with its log's tail.
+Life: start each child as soon as those it comes `after` are ready → all ready, `on_ready` → restart with backoff
+what dies, one line each → SIGTERM, SIGINT or SIGHUP: stop in the opposite order, each with its grace, then
+SIGKILL (a second signal skips the graces) → kill stragglers → end. A child that dies before it was ever
+ready, or a one-shot that fails, is a mistake to fix, not to retry: everything stops, with its log's tail.
 
 One thread, no handlers: signals are blocked and taken by `sigtimedwait`. It is a subreaper, so a process that
 outlived its parent is found among its own. What happens when the supervisor itself is killed is
@@ -27,9 +27,19 @@ from backend.platform.serverprocess import log_tail
 _STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _BUSY_TICK_SECONDS = 0.03
 _CALM_TICK_SECONDS = 0.25
+_HURRY_SECONDS = 0.5
 
 OnReady = Callable[[RunState], int | None]
 """Called once, in a thread, when all children are ready. An int ends everything with that exit status."""
+
+
+def _dependents(specs: Sequence[ChildSpec]) -> dict[str, set[str]]:
+    """Name → all that come after it, directly or not. `specs` lists each after those it names."""
+    found: dict[str, set[str]] = {spec.name: set() for spec in specs}
+    for spec in reversed(specs):
+        for name in spec.after:
+            found[name] |= {spec.name} | found[spec.name]
+    return found
 
 
 class Supervisor:
@@ -46,13 +56,14 @@ class Supervisor:
         logs = Path(state.home) / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
         self._children = {spec.name: Child(spec, logs / f"{spec.name}.log") for spec in specs}
-        self._dependents = {name: [spec.name for spec in specs if name in spec.after] for name in self._children}
+        self._dependents = _dependents(specs)
         self._followers = [LogFollower(name, child.log, say) for name, child in self._children.items()]
         self._state = state
         self._say = say
         self._on_ready = on_ready
         self._announced = False
         self._stopping = False
+        self._hurry = False
         self._failure: PlatformError | None = None
         self._status = 0
         self._published: object = None
@@ -137,7 +148,7 @@ class Supervisor:
         elif child.state in {ChildState.STARTING, ChildState.READY}:
             names = self._dependents[child.name]
             if all(self._children[name].state is ChildState.ENDED for name in names):
-                child.ask_to_stop()
+                child.ask_to_stop(grace_seconds=_HURRY_SECONDS if self._hurry else None)
         elif child.state is ChildState.STOPPING:
             if child.ended_with() is not None:
                 child.clear_session()
@@ -164,8 +175,9 @@ class Supervisor:
             return
         if self._stopping:
             self._say("stopping at once")
+            self._hurry = True
             for child in self._children.values():
-                child.due_at = 0.0
+                child.due_at = min(child.due_at, time.monotonic() + _HURRY_SECONDS)
         else:
             self._say("stopping (once more to kill)")
             self.stop()

@@ -29,8 +29,8 @@ def say(line: str) -> None:
 def up(settings: Settings, *, ports: Mapping[str, int] | None = None, on_ready: OnReady | None = None) -> int:
     """Run the platform of `settings.home` in the foreground until it is stopped. Returns the exit status.
 
-    `ports` overrides the settings: keys `api`, `gateway`. `on_ready` runs once in a thread of the forked supervisor
-    when everything is ready; an int it returns ends everything with that status. Call from the main
+    `ports` overrides the settings: keys `api`, `gateway`. `on_ready` runs once in a thread of the forked
+    supervisor when everything is ready; an int it returns ends everything with that status. Call from the main
     thread. Errors (home taken, busy port, a service that does not start) are told on stderr, status 1.
     """
     chosen = _with_ports(settings, ports or {})

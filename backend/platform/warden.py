@@ -1,11 +1,11 @@
 """Two processes, so that a kill -9 of either leaves nothing: the warden, and the supervisor it forks.
 
-The warden is the process that a person started, and whose id is in `run.lock`. It holds no state and does nothing but
-pass SIGTERM, SIGINT and SIGHUP on, and wait.
+The warden is the process that a person started, and whose id is in `run.lock`. It holds no state
+and does nothing but pass SIGTERM, SIGINT and SIGHUP on, and wait.
 
 - Warden killed: the supervisor's death signal is SIGTERM: an orderly stop.
 - Supervisor killed: its children get their own death signals from the kernel; their children
-  fall to the warden, a subreaper, which waits a grace and kills what is left.
+  fall to the warden, a subreaper, which asks them to end, waits a grace and kills what is left.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from backend.platform.processes import become_subreaper, descendants, kill_until_gone, reap_orphans
+from backend.platform.processes import become_subreaper, descendants, kill_until_gone, reap_orphans, send
 
 _FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
@@ -73,8 +73,10 @@ def _forward_until_ended(pid: int) -> int:
 
 
 def _end_stragglers() -> None:
-    """Give what the supervisor left its own death signals and a grace, then kill it."""
+    """Ask what the supervisor left to end, give it a grace, then kill it."""
     own = os.getsid(0)
+    for process in descendants(outside_session=own):
+        send(process, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS
     while descendants(outside_session=own) and time.monotonic() < deadline:
         time.sleep(0.05)
