@@ -256,5 +256,3 @@ def _age(received_at: InstrumentedAttribute[datetime]) -> ColumnElement[float]:
     up_since = select(ApiUptime.up_since).where(ApiUptime.id == 1).scalar_subquery()
     heard = func.greatest(received_at, func.coalesce(up_since, received_at))
     return func.extract("epoch", func.clock_timestamp() - heard)
-
-

@@ -64,6 +64,7 @@ class Supervisor:
         self._announced = False
         self._stopping = False
         self._hurry = False
+        self._child_ended = False
         self._failure: PlatformError | None = None
         self._status = 0
         self._published: object = None
@@ -99,7 +100,9 @@ class Supervisor:
                 self._fail(error)
         for follower in self._followers:
             follower.look()
-        reap_orphans(keep={pid for c in self._children.values() if (pid := c.pid)})
+        if self._child_ended:
+            self._child_ended = False
+            reap_orphans(keep={pid for c in self._children.values() if (pid := c.pid)})
         if not self._stopping and not self._announced and all(c.was_ready for c in self._children.values()):
             self._announce()
 
@@ -171,7 +174,10 @@ class Supervisor:
         calm = self._announced and not self._stopping
         seconds = _CALM_TICK_SECONDS if calm else _BUSY_TICK_SECONDS
         received = signal.sigtimedwait(_STOP_SIGNALS | {signal.SIGCHLD}, seconds)
-        if received is None or received.si_signo == signal.SIGCHLD:
+        if received is None:
+            return
+        if received.si_signo == signal.SIGCHLD:
+            self._child_ended = True
             return
         if self._stopping:
             self._say("stopping at once")
