@@ -20,7 +20,8 @@ from backend.platform.processes import become_subreaper, descendants, kill_until
 
 _FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
-_GRACE_SECONDS = 15.0
+# Longer than the local provider gives its machines.
+_GRACE_SECONDS = 30.0
 
 
 def guarded(body: Callable[[], int], *, say: Callable[[str], None]) -> int:

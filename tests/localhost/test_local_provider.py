@@ -106,7 +106,7 @@ def test_the_log_is_an_independent_record_of_seconds(host: Host) -> None:
     host.provider.terminate("i-1")
     assert until(host.is_terminated("i-1"))
     events = host.events("i-1")
-    assert [e["event"] for e in events] == ["requested", "running", "agent", "stopping", "terminated"]
+    assert [e["event"] for e in events] == ["requested", "running", "booted", "stopping", "terminated"]
     machine = host.provider.describe("i-1")
     assert events[1]["wall_ns"] == machine.launched_at_ns
     assert events[-1]["wall_ns"] == machine.terminated_at_ns
@@ -149,6 +149,17 @@ def test_an_agent_that_dies_is_started_again(host: Host) -> None:
     assert all_gone([*before, *after], 0.0)
 
 
+def test_a_machine_whose_process_one_is_killed_boots_again(host: Host) -> None:
+    host.provider.create("i-1", "local.cpu", ENVIRONMENT)
+    before = host.processes("i-1")
+    (host.home / "instances" / "i-1" / "pids").unlink()
+    psutil.Process(before[0].ppid()).kill()
+    host.processes("i-1")
+    names = [e["event"] for e in host.events("i-1")]
+    assert names == ["requested", "running", "booted", "crashed", "booted"]
+    assert all_gone(before[:3])
+
+
 def test_a_killed_daemon_finds_its_machines_again(host: Host) -> None:
     host.provider.create("i-1", "local.cpu", ENVIRONMENT)
     host.provider.create("i-2", "local.cpu", ENVIRONMENT)
@@ -158,12 +169,14 @@ def test_a_killed_daemon_finds_its_machines_again(host: Host) -> None:
     host.process.wait()
     with pytest.raises(LocalProviderUnavailable):
         host.provider.describe("i-1")
+    (host.home / "instances" / "i-2" / "pids").unlink()
     second[0].kill()
     host.restart_killed()
     assert host.provider.describe("i-1").launched_at_ns == launched
     assert first[0].is_running()
-    assert until(lambda: len([e for e in host.events("i-2") if e["event"] == "agent"]) == 2)
-    assert [e["event"] for e in host.events("i-1")] == ["requested", "running", "agent"]
+    assert until(lambda: host.processes("i-2")[0].pid != second[0].pid)
+    for tag in ("i-1", "i-2"):
+        assert [e["event"] for e in host.events(tag)] == ["requested", "running", "booted"]
     host.provider.terminate("i-1")
     host.provider.terminate("i-2")
     assert until(host.is_terminated("i-1"))
@@ -177,11 +190,11 @@ def test_a_daemon_killed_before_it_wrote_the_agent_down_adopts_it(host: Host) ->
     host.process.kill()
     host.process.wait()
     log = host.home / "localhost" / "log.jsonl"
-    kept = [line for line in log.read_text().splitlines() if '"agent"' not in line]
-    log.write_text("\n".join(kept) + '\n{"event":"agent","ta')  # a power cut in the middle of the line
+    kept = [line for line in log.read_text().splitlines() if '"booted"' not in line]
+    log.write_text("\n".join(kept) + '\n{"event":"booted","ta')  # a power cut in the middle of the line
     host.restart_killed()
-    assert until(lambda: [e["event"] for e in host.events("i-1")] == ["requested", "running", "agent"])
-    assert host.events("i-1")[-1]["pid"] == agent.pid
+    assert until(lambda: [e["event"] for e in host.events("i-1")] == ["requested", "running", "booted"])
+    assert host.events("i-1")[-1]["pid"] == agent.ppid()
     assert agent.is_running()
 
 

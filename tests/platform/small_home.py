@@ -34,7 +34,7 @@ def specs(home: Path, scenario: str) -> list[ChildSpec]:
             "last",
             stubborn if scenario == "stubborn" else lasting,
             after=["once"],
-            ready=order.exists,
+            ready=(home / "never").exists if scenario == "bad-start" else order.exists,
             stop_grace_seconds=0.5,
         ),
     ]

@@ -8,10 +8,10 @@
 - `DELETE /machines/<tag>` → the machine, from now on shutting down
 - `POST /faults` {operation: "create", reason}: the next create fails with that reason (for tests)
 
-A machine is a folder (`home/instances/<tag>`), one agent process in a session of its own, and all that the agent
-started. Its life: pending (asked for, on record) → running (the agent process exists; an agent that dies
-is started again, with backoff, as systemd would) → shutting-down (SIGTERM to the agent's process group, a grace,
-then SIGKILL to everything of the machine) → terminated (no process of it is left; its folder is gone).
+A machine is a folder (`home/instances/<tag>`), a process one (`machine_init.py`) that keeps an agent running as
+systemd would, and all that the agent started. Its life: pending (asked for, on record) → running (process one
+exists) → shutting-down (SIGTERM to the agent's process group, a grace, then SIGKILL to everything of the
+machine) → terminated (no process of it is left; its folder is gone).
 
 `home/localhost/log.jsonl` is the one state and the independent record of provider seconds: an append-only line
 per event, on disk before anything else happens, from which a daemon that was killed takes up again: machines

@@ -1,9 +1,10 @@
 """Which processes belong to a machine: everything its agent started, found four ways.
 
-1. A cgroup of the machine's own, where this user may make one (v2, or v1's freezer): exact, nothing escapes.
-2. The machine's tag in the environment (inherited unless cleared).
-3. The session of any agent it had.
-4. Descendants of what is known to be the machine's (seen regularly, so that an orphan stays known).
+1. Descendants of its process one, a subreaper, from which nothing escapes while it lives.
+Should somebody kill that one, as far as possible:
+2. A cgroup of the machine's own, where this user may make one (v2, or v1's freezer).
+3. The machine's tag in the environment (inherited unless cleared), or the session of any process one it had.
+4. What was seen to be the machine's before, and still lives.
 """
 
 import contextlib
@@ -110,13 +111,6 @@ class Belongings:
                 pids = [child.pid for child in psutil.Process(root.pid).children(recursive=True)]
                 found |= {identity for pid in pids if (identity := identity_of(pid))}
         return found
-
-    def signal_all(self, number: int) -> None:
-        """Send a signal to each living process of the machine."""
-        for identity in self.look():
-            if lives(identity):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(identity.pid, number)
 
     def drop_cgroup(self) -> None:
         """Remove the empty cgroup, and those the agent made inside it."""

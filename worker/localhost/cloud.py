@@ -137,8 +137,8 @@ class Cloud:
         if time.monotonic() < self._reap_at:
             return
         self._reap_at = time.monotonic() + _REAP_SECONDS
-        agents = {machine.agent_pid for machine in machines}
+        own = {machine.init_pid for machine in machines}
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
-                if child.pid not in agents and child.status() == psutil.STATUS_ZOMBIE:
+                if child.pid not in own and child.status() == psutil.STATUS_ZOMBIE:
                     os.waitpid(child.pid, os.WNOHANG)

@@ -1,8 +1,8 @@
 """The provider's own record: `log.jsonl`, one event per line, flushed to disk before the next step.
 
 Event names: `requested` (with `shape`), `running` (the machine exists from here on: its seconds count),
-`agent` (an agent process, with `pid` and `start_ticks`; repeated at each restart), `agent_died`, `stopping`,
-`terminated` (with no process left; seconds end here). Times: `wall_ns` (Unix) and `monotonic_ns`
+`booted` (its process one, with `pid` and `start_ticks`; repeated after a `crashed`), `stopping`, `terminated`
+(with no process left; seconds end here). Times: `wall_ns` (Unix) and `monotonic_ns`
 (CLOCK_MONOTONIC, comparable within one `boot_id`).
 """
 
@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-EventName = Literal["requested", "running", "agent", "agent_died", "stopping", "terminated"]
+EventName = Literal["requested", "running", "booted", "crashed", "stopping", "terminated"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

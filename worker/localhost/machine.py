@@ -1,10 +1,14 @@
-"""One machine: its states, its agent process, its end. Not thread-safe; the cloud holds one lock for all."""
+"""One machine: its states, its process one (`machine_init.py`, which keeps the agent), its end.
+
+Not thread-safe; the cloud holds one lock for all.
+"""
 
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +25,7 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 _STEADY_AFTER_SECONDS = 60.0
 _LOOK_SECONDS = 2.0
 _ROOT = Path(__file__).parents[2]
+_INIT = Path(__file__).with_name("machine_init.py")
 # What an agent may inherit from the daemon's environment: nothing that is a credential.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "XDG_", "MODELYARD_UNSAFE_", "MODELYARD_SANDBOX__")
@@ -63,7 +68,7 @@ class Machine:
         self.terminated_at_ns: int | None = None
         self._place = place
         self._log = log
-        self._agent: Identity | None = None
+        self._init: Identity | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._belongings: Belongings | None = None
         self._sessions: set[int] = set()
@@ -85,8 +90,8 @@ class Machine:
         )
 
     @property
-    def agent_pid(self) -> int | None:
-        """Process id of the agent, if it lives and is a child of this daemon (a killed daemon's is not)."""
+    def init_pid(self) -> int | None:
+        """Id of its process one, if that lives and is a child of this daemon (a killed daemon's is not)."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     def apply(self, event: Event) -> None:
@@ -95,11 +100,11 @@ class Machine:
             case "running":
                 self.state = "running"
                 self.launched_at_ns = event.wall_ns
-            case "agent" if event.pid is not None and event.start_ticks is not None:
-                self._agent = Identity(pid=event.pid, start_ticks=event.start_ticks)
+            case "booted" if event.pid is not None and event.start_ticks is not None:
+                self._init = Identity(pid=event.pid, start_ticks=event.start_ticks)
                 self._sessions.add(event.pid)
-            case "agent_died":
-                self._agent = None
+            case "crashed":
+                self._init = None
             case "stopping":
                 self.state = "shutting-down"
             case "terminated":
@@ -117,53 +122,58 @@ class Machine:
             self._place.folder(self.tag).mkdir(mode=0o700, parents=True, exist_ok=True)
             self.apply(self._log.append("running", self.tag))
         if self.state == "running":
-            self._keep_agent()
+            self._keep_up()
         elif self.state == "shutting-down":
             self._shut_down()
 
-    # --- the agent ---
+    # --- the machine's process one ---
 
-    def _keep_agent(self) -> None:
+    def _keep_up(self) -> None:
         now = time.monotonic()
-        if self._agent_lives():
+        if self._init_lives():
             if now >= self._look_at:
                 self._own().track()
                 self._look_at = now + _LOOK_SECONDS
-        elif self._agent is not None:
+        elif self._init is not None:
             self._note_death()
             if now - self._started_at > _STEADY_AFTER_SECONDS:
                 self._backoff = _FIRST_BACKOFF_SECONDS
             self._start_at = now + self._backoff
             self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF_SECONDS)
         elif now >= self._start_at and not self._adopt():
-            self._start_agent()
+            # A machine boots empty: what a killed process one left is ended first.
+            left = self._own().look()
+            self._kill(left)
+            if not left:
+                self._boot()
 
-    def _agent_lives(self) -> bool:
+    def _init_lives(self) -> bool:
         if self._process is not None:
             self._process.poll()
-        return self._agent is not None and lives(self._agent)
+        return self._init is not None and lives(self._init)
 
     def _note_death(self) -> None:
         self._process = None
-        self.apply(self._log.append("agent_died", self.tag))
+        self.apply(self._log.append("crashed", self.tag))
 
     def _adopt(self) -> bool:
-        """After a daemon killed between starting an agent and writing it down: find that agent."""
+        """After a daemon killed between booting a machine and writing it down: find that process one."""
         for identity in self._own().look():
             with contextlib.suppress(ProcessLookupError):
-                if os.getsid(identity.pid) == identity.pid and self._is_agent(identity.pid):
+                if os.getsid(identity.pid) == identity.pid and self._is_init(identity.pid):
                     self._record(identity)
                     return True
         return False
 
-    def _is_agent(self, pid: int) -> bool:
+    def _is_init(self, pid: int) -> bool:
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            return os.fsencode(self._place.folder(self.tag)) in words
+            return os.fsencode(_INIT) in words
         return False
 
-    def _start_agent(self) -> None:
-        command = [*self._place.agent_command, "--folder", str(self._place.folder(self.tag))]
+    def _boot(self) -> None:
+        init = [sys.executable, "-I", "-S", str(_INIT)]
+        command = [*init, *self._place.agent_command, "--folder", str(self._place.folder(self.tag))]
         cgroup = self._own().cgroup
         if cgroup:
             # In its cgroup before its first instruction, so that nothing it starts is outside.
@@ -191,7 +201,7 @@ class Machine:
         self._record(identity or Identity(pid=self._process.pid, start_ticks=0))
 
     def _record(self, identity: Identity) -> None:
-        event = self._log.append("agent", self.tag, pid=identity.pid, start_ticks=identity.start_ticks)
+        event = self._log.append("booted", self.tag, pid=identity.pid, start_ticks=identity.start_ticks)
         self.apply(event)
         self._own().sessions = self._sessions
         self._own().known.add(identity)
@@ -218,20 +228,28 @@ class Machine:
     # --- the end ---
 
     def _shut_down(self) -> None:
-        alive = self._agent_lives()
+        alive = self._init_lives()
         if self._kill_at is None:
             self._own().look()
             self._kill_at = time.monotonic() + self._place.grace_seconds
-            if alive and self._agent:
+            if alive and self._init:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._agent.pid, signal.SIGTERM)
+                    os.kill(self._init.pid, signal.SIGTERM)
         if alive and time.monotonic() < self._kill_at:
             return
-        # The agent ended, or its time is over: what is left has nobody to answer to.
-        if self._own().look():
-            self._own().signal_all(signal.SIGKILL)
-        else:
+        # Its time is over, or it ended by itself: what is left has nobody to answer to. Process one
+        # goes last, for whatever it still holds would be an orphan without it.
+        left = self._own().look()
+        if not left:
             self._clean_up()
+        self._kill({identity for identity in left if identity != self._init} or left)
+
+    @staticmethod
+    def _kill(identities: set[Identity]) -> None:
+        for identity in identities:
+            if lives(identity):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(identity.pid, signal.SIGKILL)
 
     def _clean_up(self) -> None:
         self._own().drop_cgroup()
