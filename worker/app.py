@@ -103,9 +103,12 @@ def _stop_ticking(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     _stop.set()
 
 
-def configure_broker(url: str) -> None:
-    """Called by the composition roots that start a worker or beat."""
-    app.conf.broker_url = url
+@app.on_configure.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _read_broker(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+    """Settings are read when a worker or beat starts, not when this module is imported."""
+    url = Settings().broker.url
+    if url is not None:
+        app.conf.broker_url = url.get_secret_value()
 
 
 import worker.tasks.control  # noqa: E402, F401 - the tasks register themselves with the app above
