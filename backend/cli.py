@@ -4,7 +4,6 @@ Processes: up, migrate, api, worker, gateway, agent. Each service runs as `pytho
 and a person start the same thing.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import typer
 from backend.core.log import configure_logging
 from backend.core.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Modelyard: the AI cloud you run yourself.")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The AI cloud you run yourself.")
 
 
 @app.command()
@@ -79,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
