@@ -153,7 +153,7 @@ def run_job(work: Callable[[JobProcess], None], folder: Path | None = None) -> i
     try:
         work(process)
     except JobStopped:
-        process.log("Stopped as asked; the checkpoint is complete.")
+        process.log("Stopped as asked.")
         return STOPPED_EXIT_CODE
     except ConnectionError as error:
         sys.stderr.write(f"The agent is gone: {error}\n")

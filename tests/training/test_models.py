@@ -9,7 +9,7 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 28, 28), (1, 8, 8), (3, 32, 32), (3, 50, 21), (1, 4, 4), (3, 224, 224)]
+    "shape", [(1, 28, 28), (1, 8, 8), (3, 40, 4), (3, 32, 32), (3, 50, 21), (1, 4, 4), (3, 224, 224)]
 )
 def test_any_image_shape_has_a_model(shape: tuple[int, int, int]) -> None:
     model = Architecture.of(Hyperparameters(), shape, 7).build().eval()
