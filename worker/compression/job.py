@@ -16,7 +16,8 @@ from worker.compression.gate import Measured, Verdict, judge
 from worker.compression.measure import BATCH, measure, open_session, predictions
 from worker.compression.quantize import PLANS, Plan, prepare, quantize
 from worker.jobprocess import JobError, JobProcess, JobStopped
-from worker.training.data import ImageDataset, Split, read_dataset
+from worker.training.data import read_dataset
+from worker.training.images import ImageDataset, Split
 
 STAGES = 3
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from worker.compression.gate import Measured
-from worker.training.data import Split
+from worker.training.images import Split
 
 BATCH = 32
 ROUNDS = 200

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from worker.training.data import Split
+from worker.training.images import Split
 
 RESIDENT_SHARE = 0.25
 

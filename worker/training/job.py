@@ -1,17 +1,17 @@
 """A training job from its parameters to its artifact."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from worker.jobprocess import JobError, JobProcess
+from worker.jobprocess import JobProcess
 from worker.training.batches import DeviceSplit
 from worker.training.config import read_parameters
-from worker.training.data import ImageDataset, read_dataset
+from worker.training.data import read_dataset
 from worker.training.evaluation import evaluate
+from worker.training.images import ImageDataset
+from worker.training.memory import memory_failures
 from worker.training.models import SmallCnn, parameter_count
 from worker.training.precision import Compute
 from worker.training.trainer import Trainer
@@ -22,7 +22,7 @@ COMPARED_IMAGES = 256
 def train_and_export(process: JobProcess) -> None:
     """The whole life of an attempt. Raises JobError and JobStopped."""
     parameters = read_parameters(process.spec.parameters)
-    with _memory_failures():
+    with memory_failures():
         process.progress(process.spec.resume_step or 0, 0, "reading the dataset")
         dataset = read_dataset(process.input_folder("training"))
         trainer = Trainer(process, parameters.hyperparameters, dataset)
@@ -81,17 +81,3 @@ def _summary(trainer: Trainer, model: SmallCnn, dataset: ImageDataset, folder: P
         "training_seconds": trainer.seconds,
         "size_bytes": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
     }
-
-
-@contextmanager
-def _memory_failures() -> Iterator[None]:
-    """The two ways in which torch runs out of memory, told as such."""
-    hint = "Lower batch_size or width, or choose an instance type with more memory."
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise JobError("out_of_memory", "The GPU's memory ran out.", hint) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise JobError("out_of_memory", "The instance's memory ran out.", hint) from error

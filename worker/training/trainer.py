@@ -19,8 +19,8 @@ from worker.training.checkpoint import (
     write_checkpoint,
 )
 from worker.training.config import Hyperparameters
-from worker.training.data import ImageDataset
 from worker.training.evaluation import Evaluation, evaluate
+from worker.training.images import ImageDataset
 from worker.training.metrics import MetricRecorder
 from worker.training.models import Architecture, SmallCnn
 from worker.training.precision import Compute, configure_backends
@@ -78,7 +78,7 @@ class Trainer:
 
         Raises JobStopped once a checkpoint is written after SIGTERM, JobError where the loss diverges.
         """
-        self._restore_or_start()
+        self.restore_or_start()
         while not self._finished():
             for indices in self._remaining_batches():
                 self.step(indices)
@@ -144,6 +144,8 @@ class Trainer:
             self._tell()
 
     def _tell(self) -> None:
+        if self._told_step == 0 and self.compute.device.type == "cuda":
+            torch.cuda.synchronize()  # a step that is only queued has not happened
         position, now = self.position, time.monotonic()
         if 0 < self._told_step < position.step:
             rate = (position.step - self._told_step) * self.batch_size / (now - self._told_at)
@@ -200,7 +202,8 @@ class Trainer:
 
     # --- checkpoints ------------------------------------------------------------------------------
 
-    def _restore_or_start(self) -> None:
+    def restore_or_start(self) -> None:
+        """Continue where the checkpoint handed to this attempt ends, if there is one."""
         folder = self._process.checkpoint_folder
         device = f"{self.compute.device.type}, {self.compute.precision}"
         self._process.log(
