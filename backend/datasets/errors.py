@@ -2,7 +2,7 @@
 
 NotFound      DatasetNotFound · DatasetVersionNotFound · UploadNotFound · FileNotInVersion
 Conflict      DatasetNameTaken · DatasetHasVersions · UploadNotOpen · UploadIncomplete
-Invalid       DatasetKindUnavailable · PartNumberUnknown · PartSizeMismatch · TruncatedBody · UploadSizeMismatch
+Invalid       DatasetKindUnavailable · PartNumberUnknown · PartSizeMismatch · TruncatedBody · UploadInvalid
               InvalidFiles · SingleClass · TooFewFiles · SplitInvalid
 """
 
@@ -89,11 +89,11 @@ class TruncatedBody(Invalid):
     title = "Truncated body"
 
 
-class UploadSizeMismatch(Invalid):
-    """The parts together do not have the declared size."""
+class UploadInvalid(Invalid):
+    """An upload cannot be cut into such parts."""
 
-    code = "upload_size_mismatch"
-    title = "Upload size mismatch"
+    code = "upload_invalid"
+    title = "The upload is not valid"
 
 
 class InvalidFiles(Invalid):

@@ -67,6 +67,16 @@ class Upload(Identified, TenantOwned, Timestamped, Base):
     completed_at: Mapped[datetime | None]
     file_count: Mapped[int] = mapped_column(Integer, server_default="0")
 
+    @property
+    def part_count(self) -> int:
+        """How many parts the file is cut into."""
+        return -(-self.size_bytes // self.part_size_bytes)
+
+    @property
+    def last_part_size_bytes(self) -> int:
+        """Size of the last part; all others have `part_size_bytes`."""
+        return self.size_bytes - (self.part_count - 1) * self.part_size_bytes
+
 
 class UploadPart(Timestamped, Base):
     """A stored part of an upload, numbered from 1."""

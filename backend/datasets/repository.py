@@ -6,10 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, exists, func, insert, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.db import Scope
 from backend.core.ids import new_id
+from backend.core.pagination import PageRequest, fetch_page
 from backend.datasets.models import Blob, Dataset, DatasetFile, DatasetVersion, Upload, UploadPart
 
 INSERT_ROWS = 2_000
@@ -28,7 +30,7 @@ class DatasetRepository:
 
     # --- datasets ---
 
-    def add(self, row: Dataset | DatasetVersion | Upload) -> None:
+    def add(self, row: DatasetVersion | Upload) -> None:
         """Insert one row now, so that a broken constraint shows here."""
         self.session.add(row)
         self.session.flush()
@@ -38,10 +40,25 @@ class DatasetRepository:
         query = select(Dataset).where(self._own(Dataset), Dataset.id == dataset_id)
         return self.session.scalars(query.with_for_update() if lock else query).one_or_none()
 
-    def name_exists(self, project_id: UUID, name: str) -> bool:
-        """Whether the project has a dataset of this name."""
-        found = exists().where(self._own(Dataset), Dataset.project_id == project_id, Dataset.name == name)
-        return bool(self.session.scalar(select(found)))
+    def add_dataset(self, dataset: Dataset) -> bool:
+        """Insert; False when the project has a dataset of this name."""
+        try:
+            with self.session.begin_nested():
+                self.session.add(dataset)
+        except IntegrityError:
+            return False
+        return True
+
+    def datasets(
+        self, page: PageRequest, *, project_id: UUID | None, name: str | None
+    ) -> tuple[list[Dataset], str | None]:
+        """One page, newest first, and the next page's cursor."""
+        query = select(Dataset).where(self._own(Dataset))
+        if project_id is not None:
+            query = query.where(Dataset.project_id == project_id)
+        if name is not None:
+            query = query.where(Dataset.name == name)
+        return fetch_page(self.session, query, page, keys=[Dataset.id])
 
     def has_versions(self, dataset_id: UUID) -> bool:
         """Whether anything of the dataset is frozen."""
@@ -51,7 +68,9 @@ class DatasetRepository:
     def delete_dataset(self, dataset_id: UUID) -> list[UUID]:
         """Remove a dataset, its files and uploads; returns the ids of the uploads."""
         uploads = list(
-            self.session.scalars(select(Upload.id).where(self._own(Upload), Upload.dataset_id == dataset_id))
+            self.session.scalars(
+                select(Upload.id).where(self._own(Upload), Upload.dataset_id == dataset_id).with_for_update()
+            )
         )
         self.session.execute(delete(UploadPart).where(self._own(UploadPart), UploadPart.upload_id.in_(uploads)))
         self.session.execute(delete(DatasetFile).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id))
@@ -139,17 +158,19 @@ class DatasetRepository:
             .order_by(UploadPart.number)
         ).all()
 
-    def put_part(self, upload_id: UUID, *, number: int, size_bytes: int, sha256: str) -> None:
+    def put_part(self, upload_id: UUID, *, number: int, size_bytes: int, sha256: str) -> UploadPart:
         """Record a stored part, replacing one of the same number."""
         values = {"organization_id": self.organization_id, "upload_id": upload_id, "number": number}
         content = {"size_bytes": size_bytes, "sha256": sha256}
-        self.session.execute(
+        statement = (
             postgresql.insert(UploadPart)
             .values(**values, **content)
             .on_conflict_do_update(
                 index_elements=["upload_id", "number"], set_={**content, "created_at": func.clock_timestamp()}
             )
+            .returning(UploadPart)
         )
+        return self.session.scalars(statement, execution_options={"populate_existing": True}).one()
 
     def delete_parts(self, upload_id: UUID) -> None:
         """Forget the stored parts."""
@@ -171,3 +192,8 @@ class DatasetRepository:
             )
         )
         return (newest or 0) + 1
+
+    def versions(self, page: PageRequest, *, dataset_id: UUID) -> tuple[list[DatasetVersion], str | None]:
+        """One page of a dataset's versions, newest first, and the next page's cursor."""
+        query = select(DatasetVersion).where(self._own(DatasetVersion), DatasetVersion.dataset_id == dataset_id)
+        return fetch_page(self.session, query, page, keys=[DatasetVersion.number])

@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from backend.core.db import Scope
 from backend.core.ids import new_id
 from backend.core.lifecycle import Event
+from backend.core.pagination import PageRequest, fetch_page
 from backend.registry.models import Model, ModelVersion
 
 
@@ -49,6 +50,17 @@ class RegistryRepository:
         query = select(Model).where(self._own(Model), Model.name == name).with_for_update()
         return self.session.scalars(query).one()
 
+    def models(
+        self, page: PageRequest, *, project_id: UUID | None, name: str | None
+    ) -> tuple[list[Model], str | None]:
+        """One page, newest first, and the next page's cursor."""
+        query = select(Model).where(self._own(Model))
+        if project_id is not None:
+            query = query.where(Model.project_id == project_id)
+        if name is not None:
+            query = query.where(Model.name == name)
+        return fetch_page(self.session, query, page, keys=[Model.id])
+
     def newest_versions(self, model_ids: Sequence[UUID]) -> dict[UUID, ModelVersion]:
         """The version with the highest number, by model."""
         query = (
@@ -76,3 +88,8 @@ class RegistryRepository:
             select(func.max(ModelVersion.number)).where(self._own(ModelVersion), ModelVersion.model_id == model_id)
         )
         return (newest or 0) + 1
+
+    def versions(self, page: PageRequest, *, model_id: UUID) -> tuple[list[ModelVersion], str | None]:
+        """One page of a model's versions, newest first, and the next page's cursor."""
+        query = select(ModelVersion).where(self._own(ModelVersion), ModelVersion.model_id == model_id)
+        return fetch_page(self.session, query, page, keys=[ModelVersion.number])

@@ -1,0 +1,204 @@
+"""Opening an uploaded file: a ZIP archive of images laid out `label/name.png`, or one image. Pure; hostile input.
+
+Nothing is unpacked to disk and no name becomes a file name. Before anything is decoded, the archive's directory is
+bounded: its own size, entries, uncompressed bytes, ratio. Hidden files and what macOS and Windows add (`__MACOSX`,
+`.DS_Store`, `Thumbs.db`) are passed over. Everything wrong is listed file by file, up to `MAX_ERRORS`.
+"""
+
+import io
+import struct
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO
+
+from backend.datasets.errors import InvalidFiles
+from backend.datasets.images import FileError, ImageFile, read_image
+
+IGNORED_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+MAX_ERRORS = 100
+MAX_FILES = 200_000
+MAX_DIRECTORY_BYTES = 64 * 1024 * 1024
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_TOTAL_BYTES = 16 * 1024**3
+MAX_RATIO = 100
+"""Uncompressed to compressed bytes of an archive over `RATIO_FROM_BYTES`: images hardly compress, bombs do."""
+RATIO_FROM_BYTES = 8 * 1024 * 1024
+MAX_PATH_CHARACTERS = 512
+MAX_LABEL_CHARACTERS = 128
+MAX_MESSAGE_CHARACTERS = 500
+PATH_PARTS = 2
+ENCRYPTED_FLAG = 0x1
+
+Problem = dict[str, str]
+Source = tuple[str | None, Callable[[], bytes]]
+"""The name in the archive (None: the upload itself), and how to read the content; may raise FileError."""
+
+
+def read_upload(
+    file: IO[bytes], *, file_name: str, label: str | None, known: Mapping[str, str]
+) -> list[ImageFile]:
+    """Every image of an upload, validated; nothing is kept of their content.
+
+    `label`: of the only image, or None for an archive. `known`: SHA-256 by path of the dataset's files; the same
+    content under the same path is fine, other content is an error. Raises InvalidFiles.
+    """
+    if label is not None:
+        return _read_all({f"{label}/{file_name}": (None, lambda: _whole(file))}, known)
+    try:
+        _check_directory(file)
+        with zipfile.ZipFile(file) as archive:
+            return _read_all(_sources(archive), known)
+    except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error) as error:
+        raise refused([_problem(file_name, "not_an_archive", f"this is no ZIP archive: {error}")]) from error
+
+
+def read_content(file: IO[bytes], images: list[ImageFile]) -> Iterator[tuple[ImageFile, bytes]]:
+    """The bytes of validated images, as uploaded, one after the other."""
+    if images and images[0].member is None:
+        yield images[0], _whole(file)
+        return
+    with zipfile.ZipFile(file) as archive:
+        for image in images:
+            yield image, archive.read(image.member or "")
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Refuse a central directory too large to hold in memory, before `zipfile` reads it all.
+
+    APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16. Raises BadZipFile.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 65_557 - 76))
+    tail = file.read()
+    file.seek(0)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + 22:
+        raise zipfile.BadZipFile("it has no directory")
+    directory_bytes = struct.unpack_from("<L", tail, at + 12)[0]
+    locator = at - 20
+    if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
+        record = locator - 56
+        directory_bytes = struct.unpack_from("<Q", tail, record + 40)[0] if record >= 0 else size
+    if directory_bytes > MAX_DIRECTORY_BYTES:
+        raise zipfile.BadZipFile("its directory is too large")
+
+
+def _sources(archive: zipfile.ZipFile) -> dict[str, Source]:
+    """Members to read, by dataset path. Raises InvalidFiles: bounds, duplicates, names."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    _check_bounds(infos)
+    errors: list[Problem] = []
+    sources: dict[str, Source] = {}
+    for info in infos:
+        try:
+            path = _dataset_path(info.filename)
+        except FileError as error:
+            errors.append(_problem(info.filename, error.code, str(error)))
+            continue
+        if path in sources:
+            errors.append(_problem(info.filename, "duplicate_path", "the archive holds this path twice"))
+        elif path is not None:
+            sources[path] = (info.filename, _reader(archive, info))
+    if errors:
+        raise refused(errors)
+    if not sources:
+        raise refused([_problem("", "no_files", "the archive holds no images laid out label/name.png")])
+    return sources
+
+
+def _check_bounds(infos: list[zipfile.ZipInfo]) -> None:
+    total = sum(info.file_size for info in infos)
+    packed = sum(info.compress_size for info in infos)
+    if len(infos) > MAX_FILES:
+        raise refused([_problem("", "too_many_files", f"{len(infos)} files; at most {MAX_FILES} are taken")])
+    if total > MAX_TOTAL_BYTES or (total > RATIO_FROM_BYTES and total > MAX_RATIO * packed):
+        raise refused([_problem("", "archive_too_large", f"{packed} bytes would unpack to {total}")])
+
+
+def _dataset_path(name: str) -> str | None:
+    """`label/name.png`, in normal form C, or None for a file to pass over. Raises FileError."""
+    if not name.isprintable() or "\\" in name or ":" in name.partition("/")[0]:
+        raise FileError("unsafe_path", "the path has characters that are not allowed")
+    parts = unicodedata.normalize("NFC", name).split("/")
+    if not all(parts) or ".." in parts or "." in parts:
+        raise FileError("unsafe_path", "the path leaves the archive")
+    if any(part.startswith(".") or part in IGNORED_NAMES for part in parts):
+        return None
+    if len(parts) != PATH_PARTS:
+        raise FileError("wrong_layout", "files lie one folder deep: label/name.png")
+    if len(name) > MAX_PATH_CHARACTERS or len(parts[0]) > MAX_LABEL_CHARACTERS:
+        raise FileError(
+            "path_too_long", f"at most {MAX_PATH_CHARACTERS} characters, {MAX_LABEL_CHARACTERS} of label"
+        )
+    return "/".join(parts)
+
+
+def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], bytes]:
+    """Reads a member; `zipfile` never unpacks more than the declared size."""
+
+    def read() -> bytes:
+        if info.flag_bits & ENCRYPTED_FLAG:
+            raise FileError("encrypted", "the file is encrypted")
+        if info.file_size > MAX_FILE_BYTES:
+            raise FileError("file_too_large", f"{info.file_size} bytes; at most {MAX_FILE_BYTES} are taken")
+        try:
+            return archive.read(info)
+        except Exception as error:  # zlib, bz2, lzma and zipfile each raise their own
+            raise FileError("corrupt_archive", f"the file cannot be unpacked: {error}") from error
+
+    return read
+
+
+def _whole(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise FileError("file_too_large", f"at most {MAX_FILE_BYTES} bytes are taken")
+    return content
+
+
+def _read_all(sources: Mapping[str, Source], known: Mapping[str, str]) -> list[ImageFile]:
+    errors: list[Problem] = []
+    images: list[ImageFile] = []
+    for path, (member, read) in sources.items():
+        try:
+            images.append(read_image(path, read(), member=member))
+        except FileError as error:
+            errors.append(_problem(path, error.code, str(error)))
+            if len(errors) >= MAX_ERRORS:
+                break
+    if not errors:
+        errors = conflicts(images, known)
+    if errors:
+        raise refused(errors)
+    return images
+
+
+def conflicts(images: list[ImageFile], known: Mapping[str, str]) -> list[Problem]:
+    """Images whose path the dataset has with other content, as errors."""
+    return [
+        _problem(image.path, "path_exists", "the dataset has other content under this path")
+        for image in images
+        if known.get(image.path, image.sha256) != image.sha256
+    ]
+
+
+def _problem(path: str, code: str, message: str) -> Problem:
+    """One line of an upload's errors: printable and bounded, whatever the archive held."""
+    return {
+        "path": _printable(path)[:MAX_PATH_CHARACTERS],
+        "code": code,
+        "message": _printable(message)[:MAX_MESSAGE_CHARACTERS],
+    }
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def refused(errors: list[Problem]) -> InvalidFiles:
+    """The error that lists these."""
+    first = errors[0]
+    where = f"{first['path']}: " if first["path"] else ""
+    return InvalidFiles(f"{where}{first['message']}", errors=errors[:MAX_ERRORS])

@@ -1,0 +1,83 @@
+"""Reading one image of hostile origin. Pure.
+
+Its pixels are counted before it is decoded; then Pillow verifies it and decodes all of it. PNG and JPEG are taken,
+and the extension must say which: it later names the media type.
+"""
+
+import hashlib
+import io
+
+import msgspec
+from PIL import Image
+
+FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
+CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
+MAX_PIXELS = 64_000_000
+
+
+class FileError(Exception):
+    """One file cannot be taken: a stable code and a sentence."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ImageFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A validated image of an upload. `member` names it in the archive; None = the upload is the image."""
+
+    path: str
+    label: str
+    sha256: str
+    size_bytes: int
+    width: int
+    height: int
+    mode: str
+    member: str | None
+
+
+def content_type(path: str) -> str:
+    """Media type of a dataset file by its path."""
+    return CONTENT_TYPES.get(_extension(path), "application/octet-stream")
+
+
+def read_image(path: str, content: bytes, *, member: str | None) -> ImageFile:
+    """Validate one image by decoding all of it. `path` is `label/name.extension`. Raises FileError."""
+    expected = FORMATS.get(_extension(path))
+    if expected is None:
+        raise FileError("unsupported_type", f"only {', '.join(FORMATS)} files are taken")
+    try:
+        found, mode, width, height = _decode(content)
+    except FileError:
+        raise
+    except Exception as error:  # a decoder fed hostile bytes raises almost anything
+        raise FileError("not_an_image", f"this is no readable image: {error}") from error
+    if found != expected:
+        raise FileError("wrong_extension", f"the content is {found}, the name says {expected}")
+    return ImageFile(
+        path=path,
+        label=path.partition("/")[0],
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        width=width,
+        height=height,
+        mode=mode,
+        member=member,
+    )
+
+
+def _decode(content: bytes) -> tuple[str | None, str, int, int]:
+    """Format, mode, width and height of an image that is whole."""
+    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise FileError("too_many_pixels", f"{width} by {height} pixels; at most {MAX_PIXELS} are taken")
+        image.verify()
+    # verify() checks checksums and leaves the image unusable; only load() decodes.
+    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        image.load()
+        return image.format, image.mode, width, height
+
+
+def _extension(path: str) -> str:
+    return path.rpartition(".")[2].lower()

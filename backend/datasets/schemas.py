@@ -1,0 +1,187 @@
+"""What the API takes and gives about datasets, uploads and versions."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from backend.core.fields import Description, ResourceName, Tags
+
+MAX_UPLOAD_BYTES = 16 * 1024**3
+MIN_PART_BYTES = 1024
+DEFAULT_PART_BYTES = 8 * 1024 * 1024
+MAX_PARTS = 10_000
+MAX_SEED = 2**63 - 1
+
+Split = Literal["train", "validation", "test"]
+DEFAULT_SPLITS: dict[Split, int | float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def _plain_name(name: str) -> str:
+    if not name.isprintable() or name.startswith(".") or set(name) & set("/\\:"):
+        raise ValueError("must be a plain name: no slash, no colon, no control character, no leading dot")
+    return name
+
+
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain_name)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_plain_name)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="lower-case hex")]
+Size = (
+    Annotated[int, Field(ge=0, strict=True)]
+    | Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
+)
+
+
+class DatasetCreate(BaseModel):
+    """A new dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project_id: UUID
+    name: ResourceName
+    kind: Literal["image", "tabular", "text"]
+    description: Description = ""
+    tags: Tags = Field(default_factory=dict)
+
+
+class DatasetUpdate(BaseModel):
+    """Changes; what is left out stays. `tags` replaces all tags."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: Description | None = None
+    tags: Tags | None = None
+
+
+class DatasetRead(BaseModel):
+    """A dataset."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    project_id: UUID
+    name: str
+    kind: str
+    description: str
+    tags: dict[str, str]
+    created_by: str
+    created_at: datetime
+
+
+class DatasetDetail(DatasetRead):
+    """A dataset, and its files per label."""
+
+    file_count: int
+    labels: dict[str, int]
+
+
+class UploadCreate(BaseModel):
+    """A file to be uploaded in parts. With `label` it is one image; without, a ZIP archive of `label/name.png`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file_name: FileName
+    size_bytes: int = Field(ge=1, le=MAX_UPLOAD_BYTES)
+    sha256: Sha256
+    part_size_bytes: int = Field(default=DEFAULT_PART_BYTES, ge=MIN_PART_BYTES)
+    label: Label | None = None
+
+
+class PartRead(BaseModel):
+    """A stored part."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    size_bytes: int
+    sha256: str
+
+
+class UploadRead(BaseModel):
+    """An upload. All parts have `part_size_bytes` but the last, which has `last_part_size_bytes`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    dataset_id: UUID
+    file_name: str
+    size_bytes: int
+    sha256: str
+    label: str | None
+    part_size_bytes: int
+    part_count: int
+    last_part_size_bytes: int
+    status: str
+    status_reason: str
+    errors: list[dict[str, Any]]
+    file_count: int
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    completed_at: datetime | None
+
+
+class UploadDetail(UploadRead):
+    """An upload and which of its parts are stored."""
+
+    parts: list[PartRead]
+
+
+class VersionCreate(BaseModel):
+    """A split to freeze: sizes as counts (integers) or as fractions that sum to 1.
+
+    Counts may sum to less than the dataset has: the rest is left out of the version.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    splits: dict[Split, Size] = Field(
+        default=DEFAULT_SPLITS,
+        examples=[{"train": 3000, "validation": 1000, "test": 1000}],
+    )
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    stratify: bool = True
+    tags: Tags = Field(default_factory=dict)
+
+
+class VersionUpdate(BaseModel):
+    """`tags` replaces all tags; nothing else of a version changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tags: Tags
+
+
+class VersionRead(BaseModel):
+    """A dataset version. `classes`: files per label and split; `splits`: files per split."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    dataset_id: UUID
+    number: int
+    manifest_sha256: str
+    manifest_bytes: int
+    file_count: int
+    size_bytes: int
+    classes: dict[str, dict[str, int]]
+    splits: dict[str, int]
+    split_seed: int
+    tags: dict[str, str]
+    created_by: str
+    created_at: datetime
+
+
+class FileRead(BaseModel):
+    """A file of a version. Its content: `GET /api/v1/dataset-versions/{id}/files/{sha256}`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str
+    sha256: str
+    size_bytes: int
+    label: str
+    split: str
+    width: int
+    height: int

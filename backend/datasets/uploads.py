@@ -1,0 +1,299 @@
+"""Use cases of uploads: open, store parts, resume, give up, complete.
+
+Storing and completing move many bytes: they load, act on objects with no session open, and record under the
+upload's row lock, which alone decides whether it is still open. A process that dies in between leaves the upload
+open, and completing it again does the same.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import islice
+from typing import IO
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.audit import service as audit
+from backend.core.auth import Principal
+from backend.core.clock import database_now
+from backend.core.db import Database, Scope
+from backend.core.errors import DomainError
+from backend.core.lifecycle import record_creation, transition
+from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, new_spool
+from backend.datasets.archive import conflicts, read_content, read_upload, refused
+from backend.datasets.errors import (
+    InvalidFiles,
+    PartNumberUnknown,
+    PartSizeMismatch,
+    UploadIncomplete,
+    UploadInvalid,
+    UploadNotFound,
+    UploadNotOpen,
+)
+from backend.datasets.images import ImageFile
+from backend.datasets.models import Upload, UploadPart
+from backend.datasets.repository import DatasetRepository
+from backend.datasets.schemas import MAX_PARTS, UploadCreate
+from backend.datasets.service import dataset_not_found
+from backend.datasets.states import UPLOAD_TRANSITIONS
+
+KIND = "upload"
+LIFETIME = timedelta(days=7)
+WRITERS = 8
+WRITE_BATCH = 64
+MISSING_SHOWN = 1000
+
+
+def open_upload(
+    session: Session, principal: Principal, dataset_id: UUID, wanted: UploadCreate, *, max_part_bytes: int
+) -> Upload:
+    """A new upload. Raises DatasetNotFound, UploadInvalid (parts too large or too many)."""
+    repository = DatasetRepository(session, principal.scope)
+    if repository.dataset(dataset_id, lock=True) is None:
+        raise dataset_not_found(dataset_id)
+    if wanted.part_size_bytes > max_part_bytes:
+        raise UploadInvalid(f"a part has at most {max_part_bytes} bytes", max_part_size_bytes=max_part_bytes)
+    now = database_now(session)
+    upload = Upload(
+        organization_id=principal.organization_id,
+        dataset_id=dataset_id,
+        file_name=wanted.file_name,
+        size_bytes=wanted.size_bytes,
+        sha256=wanted.sha256,
+        part_size_bytes=wanted.part_size_bytes,
+        label=wanted.label,
+        status="open",
+        status_reason="waiting for parts",
+        errors=[],
+        created_by=principal.actor,
+        expires_at=now + LIFETIME,
+        completed_at=None,
+        file_count=0,
+    )
+    if upload.part_count > MAX_PARTS:
+        raise UploadInvalid(f"{upload.part_count} parts; at most {MAX_PARTS}", hint="choose larger parts")
+    repository.add(upload)
+    record_creation(session, KIND, upload, reason=upload.status_reason, actor=principal.actor)
+    return upload
+
+
+def get_upload(session: Session, scope: Scope, upload_id: UUID) -> tuple[Upload, Sequence[UploadPart]]:
+    """An upload and its stored parts, by number. Raises UploadNotFound."""
+    repository = DatasetRepository(session, scope)
+    upload = repository.upload(upload_id)
+    if upload is None:
+        raise UploadNotFound(f"there is no upload {upload_id}")
+    return upload, repository.parts(upload_id)
+
+
+def expected_part_bytes(session: Session, scope: Scope, upload_id: UUID, number: int) -> int:
+    """Size that part `number` (from 1) must have. Raises UploadNotFound, UploadNotOpen, PartNumberUnknown."""
+    upload = _open_upload(DatasetRepository(session, scope), upload_id)
+    if not 1 <= number <= upload.part_count:
+        raise PartNumberUnknown(f"parts are numbered from 1 to {upload.part_count}", part_count=upload.part_count)
+    return upload.last_part_size_bytes if number == upload.part_count else upload.part_size_bytes
+
+
+def store_part(
+    database: Database,
+    storage: ObjectStore,
+    scope: Scope,
+    upload_id: UUID,
+    *,
+    number: int,
+    content: IO[bytes],
+    declared_sha256: str | None,
+) -> UploadPart:
+    """Store one part, replacing one of the same number. `content` is read from its start.
+
+    Raises what `expected_part_bytes` does, PartSizeMismatch, and DigestMismatch.
+    """
+    with database.unit_of_work(scope) as session:
+        expected = expected_part_bytes(session, scope, upload_id, number)
+    sha256, size = _digest(content)
+    if size != expected:
+        raise PartSizeMismatch(f"part {number} has {expected} bytes, received {size}", expected_bytes=expected)
+    if declared_sha256 is not None and declared_sha256 != sha256:
+        raise DigestMismatch(f"declared SHA-256 {declared_sha256}, received {sha256}")
+    content.seek(0)
+    key = _part_key(scope, upload_id, number)
+    storage.put(key, content)
+    try:
+        with database.unit_of_work(scope) as session:
+            repository = DatasetRepository(session, scope)
+            _open_upload(repository, upload_id, lock=True)
+            return repository.put_part(upload_id, number=number, size_bytes=size, sha256=sha256)
+    except (UploadNotOpen, UploadNotFound):
+        storage.delete(key)
+        raise
+
+
+def _digest(content: IO[bytes]) -> tuple[str, int]:
+    content.seek(0)
+    digest = hashlib.sha256()
+    while chunk := content.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest(), content.tell()
+
+
+def abort_upload(database: Database, storage: ObjectStore, principal: Principal, upload_id: UUID) -> Upload:
+    """Give an upload up and remove its parts; again changes nothing. Raises UploadNotFound, UploadNotOpen."""
+    with database.unit_of_work(principal.scope) as session:
+        repository = DatasetRepository(session, principal.scope)
+        upload = _locked(repository, upload_id)
+        if upload.status != "aborted":
+            _end(session, principal, upload, "aborted", reason="given up")
+    remove_parts(storage, principal.scope, upload_id)
+    return upload
+
+
+def complete_upload(database: Database, storage: ObjectStore, principal: Principal, upload_id: UUID) -> Upload:
+    """Join the parts, check them, and make every file in them a file of the dataset, or none.
+
+    Completing a completed upload returns it. Raises UploadNotFound, UploadNotOpen, UploadIncomplete, which leave
+    the upload as it is; DigestMismatch and InvalidFiles, after which it is `failed` and its parts are gone.
+    """
+    scope = principal.scope
+    with database.unit_of_work(scope) as session:
+        repository = DatasetRepository(session, scope)
+        upload = _locked(repository, upload_id)
+        if upload.status == "completed":
+            return upload
+        _require_all_parts(_open_upload(repository, upload_id), repository.parts(upload_id))
+        known = repository.digests_by_path(upload.dataset_id)
+    try:
+        with new_spool() as file:
+            _join_parts(storage, scope, upload, file)
+            images = read_upload(file, file_name=upload.file_name, label=upload.label, known=known)
+            _store_images(storage, scope, file, images)
+        upload = _record_files(database, principal, upload_id, images)
+    except ObjectMissing as error:
+        raise UploadNotOpen("parts of this upload are gone: it was ended meanwhile") from error
+    except (DigestMismatch, InvalidFiles) as error:
+        _record_failure(database, principal, upload_id, error)
+        remove_parts(storage, scope, upload_id)
+        raise
+    remove_parts(storage, scope, upload_id)
+    return upload
+
+
+def _require_all_parts(upload: Upload, parts: Sequence[UploadPart]) -> None:
+    missing = sorted(set(range(1, upload.part_count + 1)) - {part.number for part in parts})
+    if missing:
+        raise UploadIncomplete(
+            f"{len(missing)} of {upload.part_count} parts are missing", missing=missing[:MISSING_SHOWN]
+        )
+
+
+def _join_parts(storage: ObjectStore, scope: Scope, upload: Upload, file: IO[bytes]) -> None:
+    digest = hashlib.sha256()
+    for number in range(1, upload.part_count + 1):
+        for chunk in storage.stream(_part_key(scope, upload.id, number)):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != upload.sha256:
+        raise DigestMismatch(f"declared SHA-256 {upload.sha256}, received {digest.hexdigest()}")
+
+
+def _store_images(storage: ObjectStore, scope: Scope, file: IO[bytes], images: list[ImageFile]) -> None:
+    """Put every image's content; a bounded number at a time, so memory stays flat."""
+
+    def put(read: tuple[ImageFile, bytes]) -> None:
+        image, content = read
+        storage.put_blob(scope.organization_id, image.sha256, [content])
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        contents = read_content(file, images)
+        while batch := list(islice(contents, WRITE_BATCH)):
+            list(writers.map(put, batch))
+
+
+def _record_files(database: Database, principal: Principal, upload_id: UUID, images: list[ImageFile]) -> Upload:
+    with database.unit_of_work(principal.scope) as session:
+        repository = DatasetRepository(session, principal.scope)
+        upload = _locked(repository, upload_id)
+        if upload.status == "completed":
+            return upload
+        _open_upload(repository, upload_id)
+        # Two uploads of one dataset record one after the other, so that none overwrites a path of the other.
+        repository.dataset(upload.dataset_id, lock=True)
+        known = repository.digests_by_path(upload.dataset_id)
+        if changed := conflicts(images, known):
+            raise refused(changed)
+        fresh = [image for image in images if image.path not in known]
+        repository.add_blobs({image.sha256: image.size_bytes for image in fresh})
+        repository.add_files(upload.dataset_id, upload.id, [_file_row(image) for image in fresh])
+        upload.file_count = len(images)
+        upload.completed_at = database_now(session)
+        _end(session, principal, upload, "completed", reason=f"{len(images)} files")
+    return upload
+
+
+def _file_row(image: ImageFile) -> dict[str, object]:
+    return {
+        "path": image.path,
+        "sha256": image.sha256,
+        "size_bytes": image.size_bytes,
+        "label": image.label,
+        "attributes": {"width": image.width, "height": image.height, "mode": image.mode},
+    }
+
+
+def _record_failure(database: Database, principal: Principal, upload_id: UUID, error: DomainError) -> None:
+    with database.unit_of_work(principal.scope) as session:
+        upload = _locked(DatasetRepository(session, principal.scope), upload_id)
+        if upload.status == "open":
+            problem = {"path": upload.file_name, "code": error.code, "message": error.detail}
+            upload.errors = error.extra.get("errors", [problem])
+            _end(session, principal, upload, "failed", reason=error.detail)
+
+
+def _end(session: Session, principal: Principal, upload: Upload, status: str, *, reason: str) -> None:
+    """The upload leaves `open`, and its parts' rows go. Raises UploadNotOpen."""
+    if upload.status != "open":
+        raise UploadNotOpen(f"this upload is {upload.status}")
+    transition(session, KIND, upload, status, UPLOAD_TRANSITIONS, reason=reason, actor=principal.actor)
+    DatasetRepository(session, principal.scope).delete_parts(upload.id)
+    audit.record(
+        session,
+        principal,
+        principal.scope,
+        action=f"upload.{status}",
+        resource_kind=KIND,
+        resource_id=upload.id,
+        detail={"dataset_id": str(upload.dataset_id), "file_name": upload.file_name, "reason": reason},
+    )
+
+
+def _locked(repository: DatasetRepository, upload_id: UUID) -> Upload:
+    upload = repository.upload(upload_id, lock=True)
+    if upload is None:
+        raise UploadNotFound(f"there is no upload {upload_id}")
+    return upload
+
+
+def _open_upload(repository: DatasetRepository, upload_id: UUID, *, lock: bool = False) -> Upload:
+    upload = repository.upload(upload_id, lock=lock)
+    if upload is None:
+        raise UploadNotFound(f"there is no upload {upload_id}")
+    if upload.status != "open":
+        raise UploadNotOpen(f"this upload is {upload.status}")
+    if repository.is_expired(upload):
+        raise UploadNotOpen(f"this upload expired at {upload.expires_at.isoformat()}", hint="open a new one")
+    return upload
+
+
+def _part_key(scope: Scope, upload_id: UUID, number: int) -> str:
+    return f"{_prefix(scope, upload_id)}{number:05d}"
+
+
+def _prefix(scope: Scope, upload_id: UUID) -> str:
+    return f"uploads/{scope.organization_id}/{upload_id}/"
+
+
+def remove_parts(storage: ObjectStore, scope: Scope, upload_id: UUID) -> None:
+    """Remove the objects of an upload that has ended."""
+    for key in storage.keys(_prefix(scope, upload_id)):
+        storage.delete(key)

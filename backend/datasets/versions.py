@@ -1,0 +1,163 @@
+"""Use cases of dataset versions: freeze, read, page through files, fetch one.
+
+Freezing loads the files, splits and writes the manifest with no session open, then numbers the version under the
+dataset's row lock. What another upload adds meanwhile belongs to the next version.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import pyarrow.compute as pc
+from sqlalchemy.orm import Session
+
+from backend.audit import service as audit
+from backend.core.auth import Principal
+from backend.core.db import Database, Scope
+from backend.core.pagination import InvalidCursor, PageRequest
+from backend.core.storage import ObjectStore
+from backend.datasets.errors import FileNotInVersion, SingleClass, TooFewFiles
+from backend.datasets.images import content_type
+from backend.datasets.manifest import ManifestRow, page_of, read_manifest, write_manifest
+from backend.datasets.models import DatasetVersion
+from backend.datasets.repository import DatasetRepository
+from backend.datasets.schemas import VersionCreate
+from backend.datasets.service import dataset_not_found, get_dataset, get_version
+from backend.datasets.split import SPLITS, assign_splits, split_sizes
+
+KIND = "dataset_version"
+
+
+def create_version(
+    database: Database, storage: ObjectStore, principal: Principal, dataset_id: UUID, wanted: VersionCreate
+) -> DatasetVersion:
+    """Freeze the dataset's files. Raises DatasetNotFound, SingleClass, SplitInvalid, TooFewFiles."""
+    scope = principal.scope
+    with database.unit_of_work(scope) as session:
+        get_dataset(session, scope, dataset_id)
+        files = DatasetRepository(session, scope).files(dataset_id)
+    rows = _split_files(files, wanted)
+    manifest = write_manifest(rows)
+    sha256 = hashlib.sha256(manifest).hexdigest()
+    storage.put_blob(scope.organization_id, sha256, [manifest])
+    version = _describe(rows, wanted, principal)
+    version.dataset_id, version.manifest_sha256, version.manifest_bytes = dataset_id, sha256, len(manifest)
+    with database.unit_of_work(scope) as session:
+        _record(session, principal, version)
+    return version
+
+
+def _split_files(files: Sequence[Any], wanted: VersionCreate) -> list[ManifestRow]:
+    labels = {file.path: file.label for file in files}
+    classes = sorted(set(labels.values()))
+    if not classes:
+        raise TooFewFiles("the dataset holds no files", hint="upload an archive of images first", files=0)
+    if len(classes) == 1:
+        raise SingleClass(f"every file has the label '{classes[0]}'; a classifier needs at least two labels")
+    sizes = split_sizes(len(labels), {str(split): size for split, size in wanted.splits.items()})
+    splits = assign_splits(labels, sizes, seed=wanted.seed, stratify=wanted.stratify)
+    untrained = sorted(set(classes) - {labels[path] for path, split in splits.items() if split == "train"})
+    if untrained:
+        raise TooFewFiles(f"train would hold no file of the label '{untrained[0]}'", labels=untrained[:100])
+    return [
+        ManifestRow(
+            path=file.path,
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            label=file.label,
+            split=splits[file.path],
+            width=file.attributes["width"],
+            height=file.attributes["height"],
+        )
+        for file in files
+        if file.path in splits
+    ]
+
+
+def _describe(rows: Sequence[ManifestRow], wanted: VersionCreate, principal: Principal) -> DatasetVersion:
+    classes: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        classes[row.label][row.split] += 1
+    return DatasetVersion(
+        organization_id=principal.organization_id,
+        file_count=len(rows),
+        size_bytes=sum(row.size_bytes for row in rows),
+        classes={label: {split: classes[label][split] for split in SPLITS} for label in sorted(classes)},
+        splits={split: sum(counts[split] for counts in classes.values()) for split in SPLITS},
+        split_seed=wanted.seed,
+        tags=dict(wanted.tags),
+        created_by=principal.actor,
+    )
+
+
+def _record(session: Session, principal: Principal, version: DatasetVersion) -> None:
+    repository = DatasetRepository(session, principal.scope)
+    if repository.dataset(version.dataset_id, lock=True) is None:
+        raise dataset_not_found(version.dataset_id)
+    version.number = repository.next_number(version.dataset_id)
+    repository.add_blobs({version.manifest_sha256: version.manifest_bytes})
+    repository.add(version)
+    _audit(session, principal, "dataset_version.create", version, {"manifest_sha256": version.manifest_sha256})
+
+
+def list_versions(
+    session: Session, scope: Scope, dataset_id: UUID, page: PageRequest
+) -> tuple[list[DatasetVersion], str | None]:
+    """One page of a dataset's versions, newest first, and the next page's cursor. Raises DatasetNotFound."""
+    get_dataset(session, scope, dataset_id)
+    return DatasetRepository(session, scope).versions(page, dataset_id=dataset_id)
+
+
+def tag_version(session: Session, principal: Principal, version_id: UUID, tags: dict[str, str]) -> DatasetVersion:
+    """Replace the tags. Raises DatasetVersionNotFound."""
+    version = get_version(session, principal.scope, version_id)
+    version.tags = dict(tags)
+    _audit(session, principal, "dataset_version.update", version, {"changed": ["tags"]})
+    return version
+
+
+def list_files(
+    storage: ObjectStore, version: DatasetVersion, page: PageRequest, *, split: str | None
+) -> tuple[list[ManifestRow], str | None]:
+    """One page of a version's files, by path, and the next page's cursor. Raises InvalidCursor."""
+    # A version never changes, so a position in it is a cursor that stays true.
+    if page.cursor is not None and not (page.cursor.isascii() and page.cursor.isdigit()):
+        raise InvalidCursor("this cursor was not handed out by this list", hint="start again without one")
+    offset = min(int(page.cursor or 0), version.file_count)
+    table = _manifest(storage, version.organization_id, version.manifest_sha256)
+    rows = page_of(table, split=split, offset=offset, limit=page.limit + 1)
+    if len(rows) <= page.limit:
+        return rows, None
+    return rows[: page.limit], str(offset + page.limit)
+
+
+def open_file(storage: ObjectStore, version: DatasetVersion, sha256: str) -> tuple[Iterator[bytes], int, str]:
+    """Content, size and media type of one file of the version. Raises FileNotInVersion."""
+    table = _manifest(storage, version.organization_id, version.manifest_sha256)
+    position = pc.index(table.column("sha256"), sha256).as_py()
+    if position < 0:
+        raise FileNotInVersion(f"this version holds no file {sha256}")
+    row = page_of(table, split=None, offset=position, limit=1)[0]
+    return storage.stream_blob(version.organization_id, sha256), row.size_bytes, content_type(row.path)
+
+
+@lru_cache(maxsize=8)
+def _manifest(storage: ObjectStore, organization_id: UUID, sha256: str) -> Any:  # noqa: ANN401 - a pyarrow.Table
+    return read_manifest(storage.get_blob(organization_id, sha256))
+
+
+def _audit(
+    session: Session, principal: Principal, action: str, version: DatasetVersion, detail: dict[str, Any]
+) -> None:
+    audit.record(
+        session,
+        principal,
+        principal.scope,
+        action=action,
+        resource_kind=KIND,
+        resource_id=version.id,
+        detail={"dataset_id": str(version.dataset_id), "number": version.number, **detail},
+    )
