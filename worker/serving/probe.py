@@ -97,13 +97,14 @@ def _result(variant: str, began: float, detail: str, *, ok: bool) -> VariantProb
 
 def _exchange(path: Path, request: bytes, timeout_seconds: float) -> tuple[int, str | None, bytes]:
     """Pass one end of a socket pair to the replica, talk HTTP over the other."""
-    ours, theirs = socket.socketpair()
-    with ours, packets.connect(path) as line:
+    with packets.connect(path) as line:
         line.settimeout(timeout_seconds)
-        with theirs:
-            socket.send_fds(line, [packets.CONNECTION], [theirs.fileno()])
-        ours.settimeout(timeout_seconds)
-        ours.sendall(request)
-        reply = http.client.HTTPResponse(ours)
-        reply.begin()
-        return reply.status, reply.headers.get("x-modelyard-variant"), reply.read()
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                socket.send_fds(line, [packets.CONNECTION], [theirs.fileno()])
+            ours.settimeout(timeout_seconds)
+            ours.sendall(request)
+            with http.client.HTTPResponse(ours) as reply:
+                reply.begin()
+                return reply.status, reply.headers.get("x-modelyard-variant"), reply.read()
