@@ -10,12 +10,15 @@ from tests.serving.plane import GatewayProcess, Replica, RouteServer, key, route
 
 
 class Plane:
-    """Endpoint `digits` (variants a × 1, b × 2, weights 70/30) of org-a, served by two processes."""
+    """Endpoint `digits` (variants a and b, of scale 1 and 2, weights 70 and 30) of org-a, served by two processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.routes = RouteServer()
-        variants = [models.linear_variant(folder / "r", "a", 1.0), models.linear_variant(folder / "r", "b", 2.0)]
+        variants = [
+            models.linear_variant(folder / "r", "a", 1.0),
+            models.linear_variant(folder / "r", "b", 2.0),
+        ]
         spec = models.replica_spec(variants, processes=2)
         models.replica_folder(folder / "r", spec)
         self.replica = Replica(folder / "r", spec)

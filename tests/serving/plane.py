@@ -1,6 +1,7 @@
 """A data plane of real processes for tests: routes over real HTTP, a gateway, replicas, raw clients."""
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import http.server
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -31,6 +32,7 @@ from backend.core.wire import (
 from worker.serving.probe import probe
 
 PROBE_TOKEN = "probe-token"
+TOKEN_A = "secret-a"
 GATEWAY_TOKEN = "gateway-token"
 ROOT = Path(__file__).parents[2]
 
@@ -163,7 +165,7 @@ class Replica(Process):
         for number in range(self.spec.processes):
             path = self.folder / "run" / f"replica-{number}.sock"
             for variant in self.spec.variants:
-                until(lambda p=path, v=variant.name: self._probed(p, v), seconds)
+                until(functools.partial(self._probed, path, variant.name), seconds)
 
     def _probed(self, path: Path, variant: str) -> bool:
         signature = self.folder / "models" / variant / "signature.json"
@@ -181,7 +183,7 @@ class GatewayProcess(Process):
         self._known = 0 if not (home / "gateway.log").exists() else len((home / "gateway.log").read_text())
         arguments = ["--home", str(home), "--api", api, "--token-file", str(token), "--port", str(port)]
         super().__init__(["worker.serving.gateway", *arguments], ROOT, home / "gateway.log")
-        self.port = until(self._ready, 10)
+        self.port: int = until(self._ready, 10)
 
     def _ready(self) -> int:
         for line in self.output[self._known :].splitlines():
@@ -204,14 +206,17 @@ def until(look: Callable[[], Any], seconds: float) -> Any:
 class Client:
     """One keep-alive connection to the gateway."""
 
-    def __init__(self, port: int, token: str | None = "secret-a") -> None:
+    def __init__(self, port: int, token: str | None = TOKEN_A) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         self._token = token
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._connection.close()
 
     def ask(
@@ -247,7 +252,7 @@ def infer_body(rows: list[list[float]]) -> dict[str, Any]:
 
 
 def request_bytes(
-    rows: list[list[float]], *, endpoint: str = "digits", token: str = "secret-a", extra: str = ""
+    rows: list[list[float]], *, endpoint: str = "digits", token: str = TOKEN_A, extra: str = ""
 ) -> bytes:
     """An infer request as raw bytes."""
     body = json.dumps(infer_body(rows)).encode()

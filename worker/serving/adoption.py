@@ -39,7 +39,7 @@ class Adoption:
         self,
         spec: ReplicaSpec,
         number: int,
-        connect: Callable[[bool], Connection],
+        connect: Callable[[bytes, bool], Connection],
         take_route: Callable[[ReplicaRoute], None],
     ) -> None:
         self._spec = spec
@@ -113,7 +113,7 @@ class Adoption:
 
     async def _adopt(self, passed: socket.socket, read: bytes) -> None:
         internet = passed.family in INTERNET
-        connection = self._connect(internet)
+        connection = self._connect(read, internet)
         self.connections.add(connection)
         try:
             passed.settimeout(0)
@@ -126,8 +126,7 @@ class Adoption:
             log("connection could not be adopted", error=str(error))
             return
         self.report_load()
-        if read:
-            connection.data_received(read)
+        connection.begin()
         if self.draining:
             connection.drain()
 

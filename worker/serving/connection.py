@@ -70,13 +70,17 @@ class Slot:
 
 
 class Connection(asyncio.Protocol):
-    """asyncio's side of one connection. `from_gateway`: it may go back there (a probe may not)."""
+    """asyncio's side of one connection.
 
-    def __init__(self, server: Server, *, from_gateway: bool) -> None:
+    `read`: bytes that came before the transport; they stand first, even where the transport reads more before
+    `begin` is called. `from_gateway`: the connection may go back there (a probe may not).
+    """
+
+    def __init__(self, server: Server, read: bytes, *, from_gateway: bool) -> None:
         self._server = server
         self.from_gateway = from_gateway
         self._transport: asyncio.Transport | None = None
-        self._unread = b""
+        self._unread = read
         self._head: Head | None = None
         self._key_id = ""
         self._body = bytearray()
@@ -100,6 +104,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio.Protocol)."""
         self._transport = transport  # type: ignore[assignment]  # a socket's transport reads and writes
+
+    def begin(self) -> None:
+        """The transport is there: look at what had been read."""
+        self._advance()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client (asyncio.Protocol)."""

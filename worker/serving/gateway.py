@@ -23,7 +23,7 @@ from worker.serving.placement import Gateway
 from worker.serving.routesource import RouteSource
 
 LISTEN_BACKLOG = 1024
-TICK_SECONDS = 1.0
+TICK_SECONDS = 0.5
 
 
 def listen(host: str, port: int) -> socket.socket:

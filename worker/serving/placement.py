@@ -206,7 +206,7 @@ class Gateway:
         waiting.connection.close()
 
     def tick(self) -> None:
-        """Called each second: end what is too slow, look for new replica processes."""
+        """Called twice a second: end what is too slow, look for new replica processes."""
         now = time.monotonic()
         for waiting in [each for each in self._waiting.values() if each.deadline < now]:
             if waiting.leaving or not waiting.read:

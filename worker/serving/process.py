@@ -48,8 +48,8 @@ class ReplicaProcess:
         self._chooser = Chooser(spec.endpoint_id, models, equal)
         self._adoption = Adoption(spec, number, self._new_connection, self._take_route)
 
-    def _new_connection(self, from_gateway: bool) -> Connection:  # noqa: FBT001  a Callable's argument
-        return Connection(self, from_gateway=from_gateway)
+    def _new_connection(self, read: bytes, from_gateway: bool) -> Connection:  # noqa: FBT001  a Callable's
+        return Connection(self, read, from_gateway=from_gateway)
 
     def _take_route(self, route: ReplicaRoute) -> None:
         if route.endpoint_id != self.spec.endpoint_id:
