@@ -10,7 +10,7 @@ from tests.serving.plane import GatewayProcess, Replica, RouteServer, key, route
 
 
 class Plane:
-    """Endpoint `digits` (variants a and b, of scale 1 and 2, weights 70 and 30) of org-a, served by two processes."""
+    """Endpoint `digits` of org-a: variants a (scale 1, weight 70), b (scale 2, weight 30); two processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,6 +31,11 @@ class Plane:
         """Until everything answers."""
         self.replica.wait_ready()
         self.wait_linked(2)
+        self._pids = self.replica.children()
+
+    def pids(self) -> list[int]:
+        """The replica's processes as they were once everything answered."""
+        return self._pids
 
     @property
     def port(self) -> int:
