@@ -190,8 +190,7 @@ class Adoption:
         late = time.monotonic() - began > ACKNOWLEDGE_SECONDS
         return not late and any(peer.is_gateway and not peer.acknowledged for peer in self._peers.values())
 
-    def tick(self) -> None:
-        """Called each second: end connections that take too long."""
-        now = time.monotonic()
+    def tick(self, now: float) -> None:
+        """Called each second with the monotonic time: end connections that take too long."""
         for connection in list(self.connections):
             connection.tick(now)

@@ -13,11 +13,13 @@ import contextlib
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from backend.core.wire import RouteSnapshot
 from worker.serving import table
+from worker.serving.limits import raise_descriptor_limit
 from worker.serving.log import log
 from worker.serving.placement import Gateway
 from worker.serving.routesource import RouteSource
@@ -51,14 +53,14 @@ async def serve(*, home: Path, api: str, token_file: Path, listener: socket.sock
         take=lambda snapshot: _in_loop(loop, gateway, snapshot),
     )
     source.start()
-    loop.add_reader(listener.fileno(), gateway.accept, listener)
+    gateway.listen(listener)
     host, port = listener.getsockname()[:2]
     log("gateway ready", host=host, port=port, version=gateway.table.version)
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), TICK_SECONDS)
         except TimeoutError:
-            gateway.tick()
+            gateway.tick(time.monotonic())
     loop.remove_reader(listener.fileno())
     listener.close()
     source.stop()
@@ -81,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, required=True, help="public port; 0 = any free one")
     options = parser.parse_args(arguments)
+    raise_descriptor_limit()
     try:
         listener = listen(options.host, options.port)
         asyncio.run(

@@ -6,6 +6,7 @@ transport is hard to give away.
 """
 
 import asyncio
+import errno
 import socket
 import time
 
@@ -23,6 +24,7 @@ WAITING_LIMIT = 10_000
 HEAD_SECONDS = 10.0
 IDLE_SECONDS = 75.0
 LINGER_SECONDS = 1.0
+PAUSE_SECONDS = 0.2
 IDLE_REASON = b"i"
 
 
@@ -58,12 +60,21 @@ class Gateway:
         self._links.apply(self.table)
         log("routing table applied", version=snapshot.version, routes=len(snapshot.routes))
 
+    def listen(self, listener: socket.socket) -> None:
+        """Accept what comes on a listening socket, until it is closed."""
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener.fileno(), self.accept, listener)
+
     def accept(self, listener: socket.socket) -> None:
         """Accept what has arrived, at most ACCEPTS_PER_TURN."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 connection, _ = listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in {errno.EMFILE, errno.ENFILE}:
+                    log("no descriptors left: accepting again in a moment")
+                    self._loop.remove_reader(listener.fileno())
+                    self._loop.call_later(PAUSE_SECONDS, self.listen, listener)
                 return
             if len(self._waiting) >= WAITING_LIMIT:
                 connection.close()
@@ -205,9 +216,8 @@ class Gateway:
         self._forget(waiting)
         waiting.connection.close()
 
-    def tick(self) -> None:
-        """Called twice a second: end what is too slow, look for new replica processes."""
-        now = time.monotonic()
+    def tick(self, now: float) -> None:
+        """Called twice a second with the monotonic time: end what is slow, look for new processes."""
         for waiting in [each for each in self._waiting.values() if each.deadline < now]:
             if waiting.leaving or not waiting.read:
                 self._close(waiting)

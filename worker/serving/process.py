@@ -1,6 +1,7 @@
 """One process of a replica: judges requests, chooses the variant, hands calls to the lanes, drains."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -168,7 +169,7 @@ class ReplicaProcess:
             try:
                 await asyncio.wait_for(stop.wait(), SYNC_SECONDS)
             except TimeoutError:
-                self._adoption.tick()
+                self._adoption.tick(time.monotonic())
                 self._meter.flush_errors()
                 self._usage.tick()
         loop.remove_reader(parent)
@@ -202,6 +203,8 @@ def load_models(spec: ReplicaSpec, folder: Path) -> dict[str, Model]:
 def run(spec: ReplicaSpec, folder: Path, number: int, parent: int) -> None:
     """Be process `number` of the replica until told to stop; raises ReplicaError."""
     models = load_models(spec, folder)
+    gc.collect()
+    gc.freeze()  # what is loaded now lives as long as the process: no collection needs to look at it
 
     async def main() -> None:
         await ReplicaProcess(spec, folder, number, models).serve(parent)

@@ -18,6 +18,7 @@ import msgspec
 
 from backend.core.wire import ReplicaSpec
 from worker.serving.errors import ReplicaError
+from worker.serving.limits import raise_descriptor_limit
 from worker.serving.log import log
 
 CANNOT_SERVE_EXIT_CODE = 78
@@ -126,6 +127,7 @@ def main() -> int:
     if spec.processes < 1 or not spec.variants:
         log("replica cannot serve", error="spec.json names no variant or no process")
         return CANNOT_SERVE_EXIT_CODE
+    raise_descriptor_limit()
     importlib.import_module("worker.serving.process")  # after the environment is set: numpy reads it once
     gc.collect()
     gc.freeze()
