@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from backend.core.wire import Ended, Failure, ModelSignature, ReplicaReady, ReplicaSpec, Started, VariantProbe
+from backend.core.wire import Ended, Failure, ReplicaReady, ReplicaSpec, Started, VariantProbe
 from worker.agent.inputs import InputNotUsable, safe_name
 from worker.agent.limits import Limits
 from worker.agent.messages import Lines
@@ -197,7 +197,8 @@ class ReplicaRun(AssignmentRun):
         return True
 
     def _probe(self, socket: Path, variant: str) -> VariantProbe:
-        from worker.serving.probe import probe  # noqa: PLC0415 # only an agent with a replica needs it
+        from backend.core.wire import ModelSignature  # noqa: PLC0415 # only an agent with a replica needs these
+        from worker.serving.probe import probe  # noqa: PLC0415 # same
 
         path = self.folder.job / "models" / variant / "signature.json"
         try:
