@@ -46,18 +46,14 @@ Narrowed = Annotated[Filters, Depends(filters)]
 
 
 @router.get("/charges")
-def list_charges(
-    principal: Reader, session: Transaction, narrowed: Narrowed, page: PageParameters
-) -> Page[ChargeView]:
+def list_charges(principal: Reader, session: Transaction, narrowed: Narrowed, page: PageParameters) -> Page[ChargeView]:
     """Charges, newest first."""
     rows, cursor = costs.list_charges(session, principal.scope, narrowed, page)
     return Page(items=[ChargeView.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/usage")
-def list_usage(
-    principal: Reader, session: Transaction, narrowed: Narrowed, page: PageParameters
-) -> Page[UsageView]:
+def list_usage(principal: Reader, session: Transaction, narrowed: Narrowed, page: PageParameters) -> Page[UsageView]:
     """Usage records, newest first."""
     rows, cursor = costs.list_usage(session, principal.scope, narrowed, page)
     return Page(items=[UsageView.model_validate(row) for row in rows], next_cursor=cursor)
@@ -113,9 +109,7 @@ def get_budget(budget_id: UUID, principal: Reader, session: Transaction) -> Budg
 
 
 @router.patch("/budgets/{budget_id}")
-def change_budget(
-    budget_id: UUID, body: BudgetChange, principal: BillingReader, session: Transaction
-) -> BudgetView:
+def change_budget(budget_id: UUID, body: BudgetChange, principal: BillingReader, session: Transaction) -> BudgetView:
     """Change amount, alerts, or whether it holds spending at its limit."""
     status = budgets.change_budget(
         session,

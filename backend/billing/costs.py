@@ -179,9 +179,7 @@ def unrated_usage(session: Session, scope: Scope, filters: Filters) -> list[Unra
     """What has no charge yet, per SKU, and whether a price is missing."""
     rows = UsageRepository(session, scope).unrated(filters)
     unpriced = set(pricing.unpriced_skus(session)) if rows else set()
-    return [
-        UnratedUsage(sku, records, quantity, since, sku not in unpriced) for sku, records, quantity, since in rows
-    ]
+    return [UnratedUsage(sku, records, quantity, since, sku not in unpriced) for sku, records, quantity, since in rows]
 
 
 def get_invoice(session: Session, scope: Scope, month: str) -> Invoice:

@@ -65,10 +65,7 @@ def is_priced() -> ColumnElement[bool]:
 def unpriced_skus(session: Session) -> Sequence[str]:
     """SKUs with unrated usage that no price covers. The app role sees its own tenant's."""
     return session.scalars(
-        select(UsageRecord.sku)
-        .where(UsageRecord.rated_at.is_(None), ~is_priced())
-        .distinct()
-        .order_by(UsageRecord.sku)
+        select(UsageRecord.sku).where(UsageRecord.rated_at.is_(None), ~is_priced()).distinct().order_by(UsageRecord.sku)
     ).all()
 
 
@@ -104,9 +101,7 @@ def prices(session: Session, *, at: datetime | None) -> Sequence[Price]:
 
 def prices_of(session: Session, sku: str) -> Sequence[Price]:
     """Every price of one SKU, oldest first, locked."""
-    return session.scalars(
-        select(Price).where(Price.sku == sku).order_by(Price.effective_from).with_for_update()
-    ).all()
+    return session.scalars(select(Price).where(Price.sku == sku).order_by(Price.effective_from).with_for_update()).all()
 
 
 def charged_after(session: Session, sku: str, moment: datetime) -> bool:

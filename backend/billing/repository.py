@@ -109,14 +109,10 @@ class ChargeRepository:
 
     def total(self, filters: Filters) -> Decimal:
         """The exact sum of amounts."""
-        total = self._session.scalar(
-            select(func.sum(Charge.amount)).where(*_conditions(Charge, self._scope, filters))
-        )
+        total = self._session.scalar(select(func.sum(Charge.amount)).where(*_conditions(Charge, self._scope, filters)))
         return total or Decimal(0)
 
-    def sums(
-        self, filters: Filters, *by: ColumnElement[Any] | InstrumentedAttribute[Any]
-    ) -> list[tuple[Any, ...]]:
+    def sums(self, filters: Filters, *by: ColumnElement[Any] | InstrumentedAttribute[Any]) -> list[tuple[Any, ...]]:
         """Rows (*by, quantity, amount), the largest amount first."""
         amount = func.sum(Charge.amount)
         rows = self._session.execute(
@@ -193,9 +189,7 @@ class BudgetRepository:
         )
 
 
-def _conditions(
-    model: type[Charge] | type[UsageRecord], scope: Scope, filters: Filters
-) -> list[ColumnElement[bool]]:
+def _conditions(model: type[Charge] | type[UsageRecord], scope: Scope, filters: Filters) -> list[ColumnElement[bool]]:
     pairs = (
         (filters.project_id, model.project_id),
         (filters.resource_kind, model.resource_kind),

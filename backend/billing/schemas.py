@@ -13,9 +13,7 @@ from backend.billing.budgets import BudgetStatus
 Exact = Annotated[
     Decimal,
     PlainSerializer(rating.money, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^-?\d+(\.\d+)?$", "examples": ["0.000012"]}, mode="serialization"
-    ),
+    WithJsonSchema({"type": "string", "pattern": r"^-?\d+(\.\d+)?$", "examples": ["0.000012"]}, mode="serialization"),
 ]
 CURRENCY = "USD"
 LARGEST = Decimal(10**15)

@@ -7,39 +7,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from backend.billing import service
-from backend.billing.api import router
-from backend.core.auth import Principal
 from backend.core.db import Database
-from backend.core.http import install_problem_handlers
 from backend.core.ids import new_id
 from tests.fixtures.database import Tenant
 
 pytestmark = pytest.mark.integration
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def client(app_database: Database) -> Callable[..., TestClient]:
-    """A client as a member of the tenant with a role."""
-
-    def as_member(tenant: Tenant, role: str = "owner") -> TestClient:
-        principal = Principal("user", new_id(), "Ada", tenant.organization_id, "123456789012", role)
-
-        def authenticate(_request: Request) -> Principal:
-            return principal
-
-        app = FastAPI()
-        app.state.database = app_database
-        app.state.authenticate = authenticate
-        app.include_router(router)
-        install_problem_handlers(app)
-        return TestClient(app)
-
-    return as_member
 
 
 @pytest.fixture
@@ -70,9 +46,9 @@ def bill(app_database: Database, controller_database: Database, tenant: Tenant) 
 
 
 def test_charges_come_in_pages_as_exact_strings(
-    client: Callable[..., TestClient], tenant: Tenant, bill: UUID
+    make_client: Callable[..., TestClient], tenant: Tenant, bill: UUID
 ) -> None:
-    api = client(tenant, "viewer")
+    api = make_client(tenant, "viewer")
     first = api.get("/api/v1/charges", params={"limit": 2, "resource_id": str(bill)}).json()
     assert [item["amount"] for item in first["items"]] == ["0.019999646667"] * 2
     rest = api.get("/api/v1/charges", params={"limit": 2, "cursor": first["next_cursor"]}).json()
@@ -82,9 +58,9 @@ def test_charges_come_in_pages_as_exact_strings(
     assert rest["items"][0]["unit_price"] == "0.000333333"
 
 
-def test_the_summary_adds_up_every_way(client: Callable[..., TestClient], tenant: Tenant, bill: UUID) -> None:
+def test_the_summary_adds_up_every_way(make_client: Callable[..., TestClient], tenant: Tenant, bill: UUID) -> None:
     params = {"from": "2026-03-01T00:00:00Z", "to": "2026-04-01T00:00:00Z"}
-    summary = client(tenant).get("/api/v1/costs/summary", params=params).json()
+    summary = make_client(tenant).get("/api/v1/costs/summary", params=params).json()
     assert summary["total"] == "0.059998940001"
     for key in ("by_resource", "by_sku", "by_project", "by_day"):
         assert sum(Decimal(line["amount"]) for line in summary[key]) == Decimal("0.059998940001"), key
@@ -93,26 +69,26 @@ def test_the_summary_adds_up_every_way(client: Callable[..., TestClient], tenant
     assert summary["by_sku"][0]["quantity"] == "179.997"
 
 
-def test_the_invoice_rounds_each_line_once(client: Callable[..., TestClient], tenant: Tenant, bill: UUID) -> None:
-    invoice = client(tenant, "billing").get("/api/v1/invoices/2026-03").json()
+def test_the_invoice_rounds_each_line_once(make_client: Callable[..., TestClient], tenant: Tenant, bill: UUID) -> None:
+    invoice = make_client(tenant, "billing").get("/api/v1/invoices/2026-03").json()
     (line,) = invoice["lines"]
     assert (line["amount"], line["rounded"], line["resource_id"]) == ("0.059998940001", "0.06", str(bill))
     assert (invoice["exact_total"], invoice["total"]) == ("0.059998940001", "0.06")
     assert invoice["closed"] is True
-    assert client(tenant).get("/api/v1/invoices/2026-02").json()["lines"] == []
+    assert make_client(tenant).get("/api/v1/invoices/2026-02").json()["lines"] == []
 
 
 def test_another_tenant_sees_nothing(
-    client: Callable[..., TestClient], make_tenant: Callable[[], Tenant], bill: UUID
+    make_client: Callable[..., TestClient], make_tenant: Callable[[], Tenant], bill: UUID
 ) -> None:
-    api = client(make_tenant())
+    api = make_client(make_tenant())
     assert api.get("/api/v1/charges", params={"resource_id": str(bill)}).json()["items"] == []
     assert api.get("/api/v1/usage").json()["items"] == []
     assert api.get("/api/v1/invoices/2026-03").json()["total"] == "0"
 
 
-def test_usage_and_prices_are_listed(client: Callable[..., TestClient], tenant: Tenant, bill: UUID) -> None:
-    api = client(tenant)
+def test_usage_and_prices_are_listed(make_client: Callable[..., TestClient], tenant: Tenant, bill: UUID) -> None:
+    api = make_client(tenant)
     usage = api.get("/api/v1/usage", params={"resource_kind": "job"}).json()["items"]
     assert [item["resource_id"] for item in usage] == [str(bill)] * 3
     assert all(item["rated_at"] for item in usage)
@@ -124,13 +100,13 @@ def test_usage_and_prices_are_listed(client: Callable[..., TestClient], tenant: 
 
 
 @pytest.mark.parametrize("month", ["2026-13", "march", "2026", "99999-01"])
-def test_a_month_that_is_none_is_refused(client: Callable[..., TestClient], tenant: Tenant, month: str) -> None:
-    answer = client(tenant).get(f"/api/v1/invoices/{month}")
+def test_a_month_that_is_none_is_refused(make_client: Callable[..., TestClient], tenant: Tenant, month: str) -> None:
+    answer = make_client(tenant).get(f"/api/v1/invoices/{month}")
     assert (answer.status_code, answer.json()["code"]) == (422, "month_not_valid")
 
 
-def test_the_last_month_there_is_ends(client: Callable[..., TestClient], tenant: Tenant) -> None:
-    assert client(tenant).get("/api/v1/invoices/9999-12").status_code == 422
+def test_the_last_month_there_is_ends(make_client: Callable[..., TestClient], tenant: Tenant) -> None:
+    assert make_client(tenant).get("/api/v1/invoices/9999-12").status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -138,13 +114,13 @@ def test_the_last_month_there_is_ends(client: Callable[..., TestClient], tenant:
     [{"limit": 0}, {"cursor": "x"}, {"from": "2026-03-01"}, {"resource_id": "7"}, {"from": "2026-03-01T00:00:00"}],
 )
 def test_bad_parameters_are_refused(
-    client: Callable[..., TestClient], tenant: Tenant, params: dict[str, Any]
+    make_client: Callable[..., TestClient], tenant: Tenant, params: dict[str, Any]
 ) -> None:
-    assert client(tenant).get("/api/v1/charges", params=params).status_code == 422
+    assert make_client(tenant).get("/api/v1/charges", params=params).status_code == 422
 
 
-def test_budgets_are_made_changed_and_removed(client: Callable[..., TestClient], tenant: Tenant) -> None:
-    api = client(tenant, "billing")
+def test_budgets_are_made_changed_and_removed(make_client: Callable[..., TestClient], tenant: Tenant) -> None:
+    api = make_client(tenant, "billing")
     made = api.post("/api/v1/budgets", json={"amount": "100.50", "hold_at_limit": True})
     assert made.status_code == 201
     budget = made.json()
@@ -170,13 +146,13 @@ def test_budgets_are_made_changed_and_removed(client: Callable[..., TestClient],
         {},
     ],
 )
-def test_a_bad_budget_is_refused(client: Callable[..., TestClient], tenant: Tenant, body: dict[str, Any]) -> None:
-    assert client(tenant).post("/api/v1/budgets", json=body).status_code == 422
+def test_a_bad_budget_is_refused(make_client: Callable[..., TestClient], tenant: Tenant, body: dict[str, Any]) -> None:
+    assert make_client(tenant).post("/api/v1/budgets", json=body).status_code == 422
 
 
-def test_a_developer_may_read_and_not_set_limits(client: Callable[..., TestClient], tenant: Tenant) -> None:
-    api = client(tenant, "developer")
+def test_a_developer_may_read_and_not_set_limits(make_client: Callable[..., TestClient], tenant: Tenant) -> None:
+    api = make_client(tenant, "developer")
     assert api.get("/api/v1/budgets").status_code == 200
     assert api.post("/api/v1/budgets", json={"amount": "1"}).status_code == 403
-    foreign = client(tenant).post("/api/v1/budgets", json={"amount": "1", "project_id": str(new_id())})
+    foreign = make_client(tenant).post("/api/v1/budgets", json={"amount": "1", "project_id": str(new_id())})
     assert (foreign.status_code, foreign.json()["code"]) == (404, "project_not_found")

@@ -42,9 +42,7 @@ def spend(app_database: Database, controller_database: Database, tenant: Tenant)
             }
             service.record_usage(session, tenant.scope, **values)
         with controller_database.unit_of_work() as session:
-            service.set_price(session, sku, Decimal(1), now - timedelta(hours=1)) if not _priced(
-                session, sku
-            ) else None
+            service.set_price(session, sku, Decimal(1), now - timedelta(hours=1)) if not _priced(session, sku) else None
         with controller_database.unit_of_work() as session:
             service.rate(session, 1000, settle_seconds=0)
 

@@ -45,7 +45,10 @@ def test_one_pass_rates_everything_there_is(
     }
     with app_database.unit_of_work(tenant.scope) as session:
         for hour in range(3):
-            period: dict[str, Any] = {"from_at": start + timedelta(hours=hour), "to_at": start + timedelta(hours=hour + 1)}
+            period: dict[str, Any] = {
+                "from_at": start + timedelta(hours=hour),
+                "to_at": start + timedelta(hours=hour + 1),
+            }
             service.record_usage(session, tenant.scope, **values, **period)
     storage = ObjectStore(f"file://{tmp_path}/objects")
     context = ControlContext(controller_database, database_settings, storage, None)

@@ -11,6 +11,7 @@ import structlog
 
 from backend.billing import service
 from backend.core.db import Scope, act_as
+from worker.app import controls
 from worker.context import ControlContext
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class _Rhythm:
 _rhythm = _Rhythm()
 
 
+@controls.register("billing.control")
 def control(context: ControlContext) -> int:
     """Rate up to 5,000 records; check the budgets of the tenants charged. Returns the records rated."""
     records = 0
