@@ -43,3 +43,17 @@ class SpendingHoldNotFound(NotFound):
 
     code = "spending_hold_not_found"
     title = "Spending hold not found"
+
+
+class MonthNotValid(Invalid):
+    """The month is not written yyyy-mm."""
+
+    code = "month_not_valid"
+    title = "Not a month"
+
+
+class BudgetProjectUnknown(NotFound):
+    """The budget's project does not exist."""
+
+    code = "project_not_found"
+    title = "Project not found"

@@ -1,7 +1,7 @@
 """Pure arithmetic of rating. No session, no clock, no float.
 
-Quantities are whole *grains* of their unit: 0.001 second, 1 call. Splitting works on whole grains, and the last
-part takes the remainder, so parts always sum to the whole.
+Quantities are whole *grains* of their unit: 0.001 second, 1 call. Splitting works on whole grains, and the
+last part takes the remainder, so parts always sum to the whole.
 """
 
 from collections.abc import Sequence

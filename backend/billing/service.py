@@ -1,4 +1,7 @@
-"""What others call: recording usage, asking for holds on spending."""
+"""What others call. Recording usage stands here; the other use cases stand in modules of their own.
+
+`charging` rates, `pricing` sets prices, `costs` lists, sums and invoices, `budgets` limits and holds.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -8,10 +11,38 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from backend.billing import rating
+from backend.billing.budgets import check_budgets, open_hold
+from backend.billing.charging import Rated, Splitter, rate, register_splitter
+from backend.billing.costs import get_invoice, list_charges, list_usage, summarize_costs
 from backend.billing.errors import UsageNotExact, UsageOverlap
-from backend.billing.models import SpendingHold, UsageRecord
-from backend.billing.repository import HoldRepository, UsageRepository
+from backend.billing.models import UsageRecord
+from backend.billing.pricing import list_prices, set_price
+from backend.billing.pricing_repository import organizations_with_budgets, unpriced_skus
+from backend.billing.rating import Share, whole_milliseconds
+from backend.billing.repository import Filters, UsageRepository
 from backend.core.db import Scope
+
+__all__ = [
+    "Filters",
+    "Rated",
+    "Share",
+    "Splitter",
+    "UsageRecord",
+    "check_budgets",
+    "get_invoice",
+    "list_charges",
+    "list_prices",
+    "list_usage",
+    "open_hold",
+    "organizations_with_budgets",
+    "rate",
+    "record_usage",
+    "register_splitter",
+    "set_price",
+    "summarize_costs",
+    "unpriced_skus",
+    "whole_milliseconds",
+]
 
 
 def record_usage(
@@ -32,7 +63,7 @@ def record_usage(
 ) -> bool:
     """Append what a source consumed of a SKU in [from_at, to_at). False = this slice is already recorded.
 
-    `quantity` is in the SKU's unit, in whole thousandths (`rating.whole_milliseconds` makes one of measured
+    `quantity` is in the SKU's unit, in whole thousandths (`whole_milliseconds` makes one of measured
     seconds). A replay (same source, SKU, period and quantity) changes nothing. Raises UsageNotExact for a quantity
     that is negative or finer than a thousandth or a period that runs backwards, UsageOverlap when the source has
     other usage of this SKU in the period.
@@ -69,7 +100,7 @@ def _check_exact(quantity: Decimal, from_at: datetime, to_at: datetime) -> None:
     if not quantity.is_finite() or quantity < 0 or rating.decimals(quantity) > rating.QUANTITY_DECIMALS:
         raise UsageNotExact(
             f"a usage quantity is at least 0 and in whole thousandths, not {quantity}",
-            hint="make it with billing.rating.whole_milliseconds",
+            hint="make it with billing.service.whole_milliseconds",
         )
     if from_at.tzinfo is None or to_at.tzinfo is None or to_at < from_at:
         raise UsageNotExact(f"a usage period runs forward, in times with a zone, not {from_at} to {to_at}")
@@ -77,8 +108,3 @@ def _check_exact(quantity: Decimal, from_at: datetime, to_at: datetime) -> None:
 
 def _same_slice(known: UsageRecord, quantity: Decimal, to_at: datetime, resource_id: UUID) -> bool:
     return known.quantity == quantity and known.to_at == to_at and known.resource_id == resource_id
-
-
-def open_hold(session: Session, scope: Scope, project_id: UUID | None) -> SpendingHold | None:
-    """The hold that stops new spending of this project, if there is one (its own or the organization's)."""
-    return HoldRepository(session, scope).open_for(project_id)
