@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from frontend.views import Series
@@ -45,24 +46,20 @@ def _extremes(values: Sequence[float], bins: int) -> list[int]:
     return sorted(chosen)
 
 
-def _largest_triangles(
-    indices: list[int], steps: Sequence[int], values: Sequence[float], limit: int
-) -> list[int]:
+def _largest_triangles(indices: list[int], steps: Sequence[int], values: Sequence[float], limit: int) -> list[int]:
     """Of `indices`, those that span the largest triangles with their neighbours (LTTB)."""
     if len(indices) <= limit:
         return indices
     inner, chosen = indices[1:-1], [indices[0]]
     size = len(inner) / (limit - 2)
     buckets = [inner[int(n * size) : int((n + 1) * size)] for n in range(limit - 2)] + [[indices[-1]]]
-    for bucket, following in zip(buckets, buckets[1:], strict=False):
+    for bucket, following in pairwise(buckets):
         if not bucket:
             continue
         x = sum(steps[i] for i in following) / max(len(following), 1)
         y = sum(values[i] for i in following) / max(len(following), 1)
         ax, ay = steps[chosen[-1]], values[chosen[-1]]
-        chosen.append(
-            max(bucket, key=lambda i: abs((ax - x) * (values[i] - ay) - (ax - steps[i]) * (y - ay)))  # noqa: B023 - called at once
-        )
+        chosen.append(max(bucket, key=lambda i: abs((ax - x) * (values[i] - ay) - (ax - steps[i]) * (y - ay))))
     return [*chosen, indices[-1]]
 
 

@@ -1,12 +1,14 @@
 """Figures for people: durations, sizes and money, short, with the exact value for the hover text."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from babel import Locale
 from babel.dates import format_datetime, format_timedelta
 from babel.numbers import format_currency, format_decimal, format_percent
 
+DASH = "\N{EN DASH}"
 _KIBI = 1024
 _MINUTE = 60
 _HOUR = 3600
@@ -22,17 +24,22 @@ class Formatter:
     def duration(self, seconds: float | None) -> str:
         """`2 h 14 min`, `3 min 05 s`, `4.2 s`, `38 ms`; a dash for None."""
         if seconds is None:
-            return "–"
+            return DASH
         if seconds < 1:
             return f"{seconds * 1000:.0f} ms"
+        if seconds < _MINUTE / 6:
+            return f"{seconds:.1f} s"
+        return self._long_duration(round(seconds))
+
+    @staticmethod
+    def _long_duration(seconds: int) -> str:
         if seconds < _MINUTE:
-            return f"{seconds:.1f} s" if seconds < _MINUTE / 6 else f"{seconds:.0f} s"
-        whole = round(seconds)
-        if whole < _HOUR:
-            return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
-        if whole < _DAY:
-            return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
-        return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+            return f"{seconds} s"
+        if seconds < _HOUR:
+            return f"{seconds // _MINUTE} min {seconds % _MINUTE:02d} s"
+        if seconds < _DAY:
+            return f"{seconds // _HOUR} h {seconds % _HOUR // _MINUTE:02d} min"
+        return f"{seconds // _DAY} d {seconds % _DAY // _HOUR} h"
 
     def exact_seconds(self, seconds: float | None) -> str:
         """The hover text of a duration: seconds with three decimals."""
@@ -41,7 +48,7 @@ class Formatter:
     def bytes(self, size: int | None) -> str:
         """`1.2 GiB`; a dash for None."""
         if size is None:
-            return "–"
+            return DASH
         if size < _KIBI:
             return f"{size} B"
         value = float(size)
@@ -54,7 +61,7 @@ class Formatter:
     def money(self, amount: Decimal | None) -> str:
         """`$12.40`, with four decimals below a dollar (`$0.0421`); a dash for None."""
         if amount is None:
-            return "–"
+            return DASH
         digits = "¤#,##0.00" if amount == 0 or abs(amount) >= 1 else "¤0.0000"
         return format_currency(amount, "USD", digits, locale=self.locale, currency_digits=False)
 
@@ -64,16 +71,20 @@ class Formatter:
 
     def percent(self, share: float | None) -> str:
         """`42%`; a dash for None."""
-        return "–" if share is None else format_percent(share, "#,##0%", locale=self.locale)
+        return DASH if share is None else format_percent(share, "#,##0%", locale=self.locale)
 
     def relative(self, at: datetime) -> str:
         """`3 minutes ago`, against this machine's clock; the browser keeps it current."""
         age = min((at - datetime.now(UTC)).total_seconds(), -1.0)
-        return format_timedelta(age, add_direction=True, threshold=1, locale=self.locale)
+        return format_timedelta(timedelta(seconds=age), add_direction=True, threshold=1, locale=self.locale)
 
     def exact_time(self, at: datetime) -> str:
         """The hover text of a time, in UTC."""
         return format_datetime(at.astimezone(UTC), "yyyy-MM-dd HH:mm:ss 'UTC'", locale=self.locale)
+
+    def plain(self, value: object) -> str:
+        """A parameter's value: text as it is, everything else as JSON."""
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def clock(self, at: datetime) -> str:
         """`14:03:59`, in UTC."""

@@ -16,6 +16,18 @@ from frontend.format import Formatter
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
+FILTERS = (
+    "duration",
+    "exact_seconds",
+    "bytes",
+    "money",
+    "exact_money",
+    "percent",
+    "relative",
+    "exact_time",
+    "clock",
+    "plain",
+)
 
 
 class BundleMissingError(RuntimeError):
@@ -60,9 +72,18 @@ class Renderer:
             i18n.translations(language), newstyle=True
         )
         formatter = Formatter(i18n.locale_of(language))
-        for name in (
-            "duration exact_seconds bytes money exact_money percent relative exact_time clock".split()
-        ):
+        for name in [
+            "duration",
+            "exact_seconds",
+            "bytes",
+            "money",
+            "exact_money",
+            "percent",
+            "relative",
+            "exact_time",
+            "clock",
+            "plain",
+        ]:
             environment.filters[name] = getattr(formatter, name)
         environment.globals.update(
             asset=self.asset, language=language, languages=i18n.LANGUAGES, html_language=language.replace("_", "-")
@@ -75,9 +96,7 @@ class Renderer:
 
     def language(self, request: Request) -> str:
         """The language of a request."""
-        return i18n.choose(
-            request.cookies.get(i18n.LANGUAGE_COOKIE), request.headers.get("Accept-Language")
-        )
+        return i18n.choose(request.cookies.get(i18n.LANGUAGE_COOKIE), request.headers.get("Accept-Language"))
 
     def text(self, request: Request, message: str) -> str:
         """One message in the language of a request; `message` must stand in a template too."""

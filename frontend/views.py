@@ -50,6 +50,11 @@ class JobQuery:
     sort: str | None = None
     cursor: str | None = None
 
+    @property
+    def filtered(self) -> bool:
+        """Whether a filter leaves some jobs out."""
+        return bool(self.status or self.kind or self.text or self.project or self.cursor)
+
     def parameters(self, **changes: str | None) -> dict[str, str]:
         """URL parameters with `changes` applied; empty ones are left out."""
         every = {
@@ -76,11 +81,13 @@ class JobSummary:
     project_name: str
     instance_type: str
     reason: str | None
+    phase: str | None
     progress: float | None
     seconds_left: float | None
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    seconds: float | None
     cost: Decimal | None
 
 
@@ -105,7 +112,7 @@ class AttemptView:
     instance: str | None
     started_at: datetime | None
     ended_at: datetime | None
-    billed_seconds: float | None
+    seconds: float | None
     reason: str | None
 
 

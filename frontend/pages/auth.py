@@ -26,6 +26,7 @@ def show_login(request: Request, pages: Pages, platform: Services, next: str = "
 @router.post("/login", dependencies=[FromOurPage])
 def log_in(
     request: Request,
+    *,
     pages: Pages,
     platform: Services,
     email: Annotated[str, Form(max_length=320)] = "",

@@ -17,6 +17,11 @@ router = APIRouter()
 
 PAGE_SIZE = 50
 LOG_LINES = 500
+CLI_EXAMPLE = """modelyard datasets create digits --kind image --upload ./images
+modelyard jobs create first-training --algorithm image-classification --dataset digits --wait"""
+API_EXAMPLE = """curl {base}/api/v1/training-jobs \\
+  -H "Authorization: Bearer $MODELYARD_API_KEY" -H "Content-Type: application/json" \\
+  -d '{{"name": "first-training", "algorithm": "image-classification", …}}'"""
 STOP_POLLING = 286
 """htmx stops polling on this status (htmx.org, "Polling")."""
 
@@ -24,6 +29,7 @@ Word = Annotated[str | None, Query(max_length=200)]
 
 
 def read_query(
+    *,
     status: Word = None,
     kind: Word = None,
     text: Word = None,
@@ -59,7 +65,14 @@ def list_jobs(
     """The job list; for htmx, its table alone. A list in which nothing runs stops polling."""
     found = platform.list_jobs(viewer, query, limit=PAGE_SIZE)
     live = any(not job.final for job in found.jobs)
-    context: dict[str, Any] = {"query": query, "found": found, "live": live, "url": _list_url}
+    context: dict[str, Any] = {
+        "query": query,
+        "found": found,
+        "live": live,
+        "url": _list_url,
+        "cli_example": CLI_EXAMPLE,
+        "api_example": API_EXAMPLE.format(base=str(request.base_url).rstrip("/")),
+    }
     if "HX-Request" not in request.headers:
         return pages.respond(request, "training/list.html", framed(platform, viewer, **context))
     polled = request.headers.get("HX-Trigger") == "jobs"
@@ -91,7 +104,7 @@ def show_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Service
     """One job: how it is going, curves, log, attempts, events, parameters."""
     job = platform.get_job(viewer, job_id)
     log = platform.read_logs(viewer, job_id, after=None, limit=LOG_LINES)
-    context = framed(platform, viewer, job=job, log=log, live=False)
+    context = framed(platform, viewer, job=job, log=log)
     return pages.respond(request, "training/job.html", context)
 
 
@@ -100,7 +113,7 @@ def refresh_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Serv
     """The parts of the page that change, until the job is final."""
     job = platform.get_job(viewer, job_id)
     code = STOP_POLLING if job.summary.final else HTTPStatus.OK
-    return pages.respond(request, "training/live.html", {"job": job, "live": True}, status_code=code)
+    return pages.respond(request, "training/live.html", {"job": job}, status_code=code)
 
 
 @router.get("/training/{job_id}/metrics")
@@ -116,6 +129,7 @@ def read_metrics(viewer: LoggedIn, platform: Services, job_id: str, version: str
 @router.get("/training/{job_id}/logs")
 def read_logs(
     request: Request,
+    *,
     viewer: LoggedIn,
     pages: Pages,
     platform: Services,
@@ -155,4 +169,4 @@ def stop_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Service
     if "HX-Request" not in request.headers:
         return RedirectResponse(f"/training/{job_id}", HTTPStatus.SEE_OTHER)
     job = platform.get_job(viewer, job_id)
-    return pages.respond(request, "training/stopped.html", {"job": job, "live": True})
+    return pages.respond(request, "training/stopped.html", {"job": job})

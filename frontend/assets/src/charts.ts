@@ -116,13 +116,13 @@ function draw(chart: Chart): void {
   }
   const logarithmic = setting("log")?.checked ?? false;
   const weight = Number(setting("smoothing")?.value ?? 0);
-  const text = colour("--tblr-secondary") || colour("--tblr-body-color");
-  const rule = colour("--tblr-border-color");
+  const text = colour("--my-quiet");
+  const rule = colour("--my-rule");
   instance.setOption(
     {
       animation: false,
       textStyle: { fontFamily: getComputedStyle(document.body).fontFamily },
-      grid: { left: 56, right: 16, top: 36, bottom: 32 },
+      grid: { left: 56, right: 16, top: 36, bottom: 24 },
       legend: {
         top: 0,
         left: 0,
@@ -137,9 +137,9 @@ function draw(chart: Chart): void {
         confine: true,
         transitionDuration: 0,
         className: "chart-tip",
-        backgroundColor: colour("--tblr-bg-surface"),
+        backgroundColor: colour("--my-surface"),
         borderColor: rule,
-        textStyle: { color: colour("--tblr-body-color") },
+        textStyle: { color: colour("--my-text") },
         axisPointer: { type: "cross", label: { show: false }, lineStyle: { color: text } },
         formatter: (given: unknown) => tooltip(chart, given),
       },
@@ -224,7 +224,7 @@ async function exportChart(button: HTMLElement): Promise<void> {
   }
   const source = drawn.get(key)?.getRenderedCanvas({
     pixelRatio: 2,
-    backgroundColor: colour("--tblr-bg-surface"),
+    backgroundColor: colour("--my-surface"),
   });
   source?.toBlob((blob) => blob && save(`${file}.png`, blob), "image/png");
 }
