@@ -106,7 +106,9 @@ document.addEventListener("htmx:sendError", () => {
   offline = true;
 });
 document.addEventListener("htmx:afterRequest", (event) => {
-  if ((event as CustomEvent<{ successful: boolean }>).detail.successful) offline = false;
+  const detail = (event as CustomEvent<{ successful: boolean; elt: Element }>).detail;
+  if (detail.successful) offline = false;
+  detail.elt.closest("dialog")?.close();
 });
 
 installTimes();
