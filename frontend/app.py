@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
+import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -24,6 +25,9 @@ from frontend.pages.common import NotLoggedInError
 from frontend.render import STATIC, Renderer, load_manifest
 from frontend.views import Platform
 
+log = structlog.get_logger(__name__)
+DEFAULT_COOKIES = security.CookiePolicy()
+
 
 class HashedFiles(StaticFiles):
     """Files whose names change with their content: cached for ever."""
@@ -36,10 +40,17 @@ class HashedFiles(StaticFiles):
         return response
 
 
-def create_dashboard(platform: Platform, *, secret: bytes, static: Path = STATIC) -> FastAPI:
+def create_dashboard(
+    platform: Platform,
+    *,
+    secret: bytes,
+    cookies: security.CookiePolicy = DEFAULT_COOKIES,
+    static: Path = STATIC,
+) -> FastAPI:
     """The dashboard. `secret` (≥ 32 random bytes, the same in every process) signs CSRF tokens."""
     dashboard = FastAPI(title="Modelyard dashboard", docs_url=None, redoc_url=None, openapi_url=None)
     dashboard.state.platform = platform
+    dashboard.state.cookies = cookies
     dashboard.state.renderer = Renderer(secret, load_manifest(static))
     dashboard.add_middleware(security.SecurityHeaders)
     dashboard.mount("/static", HashedFiles(directory=static))
@@ -53,9 +64,11 @@ def create_dashboard(platform: Platform, *, secret: bytes, static: Path = STATIC
     return dashboard
 
 
-def mount(app: FastAPI, platform: Platform, *, secret: bytes) -> None:
+def mount(
+    app: FastAPI, platform: Platform, *, secret: bytes, cookies: security.CookiePolicy = DEFAULT_COOKIES
+) -> None:
     """Mount the dashboard at the root of `app`, after everything else."""
-    app.mount("/", create_dashboard(platform, secret=secret))
+    app.mount("/", create_dashboard(platform, secret=secret, cookies=cookies))
 
 
 def _to_login(request: Request, _error: Exception) -> Response:
@@ -84,7 +97,8 @@ def _invalid_request(request: Request, _error: Exception) -> Response:
     )
 
 
-def _unexpected(request: Request, _error: Exception) -> Response:
+def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("page_failed", path=request.url.path, method=request.method, exc_info=error)
     response = _answer(
         request,
         HTTPStatus.INTERNAL_SERVER_ERROR,

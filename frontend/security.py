@@ -7,6 +7,7 @@ the token nor set it for a known session, and a token of one session is worthles
 
 import hmac
 import secrets
+from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -19,7 +20,6 @@ SESSION_COOKIE = "modelyard_session"
 VISITOR_COOKIE = "modelyard_visitor"
 CSRF_FIELD = "csrf_token"
 CSRF_HEADER = "X-CSRF-Token"
-SESSION_SECONDS = 12 * 3600
 
 _POLICY = {
     "default-src": "'none'",
@@ -42,6 +42,14 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CookiePolicy:
+    """How long a session's cookie lives, and whether cookies are for HTTPS alone."""
+
+    session_seconds: int = 12 * 3600
+    secure: bool = False
 
 
 class SecurityHeaders:
@@ -91,6 +99,7 @@ def csrf_holds(request: Request, secret: bytes, token: str | None) -> bool:
 
 def set_cookie(request: Request, response: Response, name: str, value: str, *, max_age: int) -> None:
     """A cookie that scripts cannot read and other sites cannot send along; Secure over HTTPS."""
+    policy: CookiePolicy = request.app.state.cookies
     response.set_cookie(
         name,
         value,
@@ -98,7 +107,7 @@ def set_cookie(request: Request, response: Response, name: str, value: str, *, m
         path="/",
         httponly=True,
         samesite="lax",
-        secure=request.url.scheme == "https",
+        secure=policy.secure or request.url.scheme == "https",
     )
 
 

@@ -20,6 +20,7 @@ class Viewer:
     name: str
     organization_name: str
     account_id: str
+    may_write: bool
 
 
 @dataclass(frozen=True, kw_only=True)

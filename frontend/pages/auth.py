@@ -40,7 +40,11 @@ def log_in(
         if token is not None:
             response = RedirectResponse(security.safe_next(next), HTTPStatus.SEE_OTHER)
             security.set_cookie(
-                request, response, security.SESSION_COOKIE, token, max_age=security.SESSION_SECONDS
+                request,
+                response,
+                security.SESSION_COOKIE,
+                token,
+                max_age=request.app.state.cookies.session_seconds,
             )
             return response
         error = "Email and password do not match."

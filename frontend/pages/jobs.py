@@ -91,6 +91,14 @@ def _list_url(query: JobQuery, **changes: str | None) -> str:
     return "/training" + (f"?{urlencode(parameters)}" if parameters else "")
 
 
+@router.get("/activity")
+def show_activity(request: Request, viewer: LoggedIn, pages: Pages, platform: Services) -> Response:
+    """The top bar's figures; polled while something runs."""
+    shell = platform.shell(viewer)
+    code = HTTPStatus.OK if shell.running_jobs else STOP_POLLING
+    return pages.respond(request, "components/activity.html", {"shell": shell}, status_code=code)
+
+
 @router.get("/search")
 def search(request: Request, viewer: LoggedIn, pages: Pages, platform: Services, text: Word = None) -> Response:
     """Resources by name, under the search field."""
@@ -113,7 +121,7 @@ def refresh_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Serv
     """The parts of the page that change, until the job is final."""
     job = platform.get_job(viewer, job_id)
     code = STOP_POLLING if job.summary.final else HTTPStatus.OK
-    return pages.respond(request, "training/live.html", {"job": job}, status_code=code)
+    return pages.respond(request, "training/live.html", {"viewer": viewer, "job": job}, status_code=code)
 
 
 @router.get("/training/{job_id}/metrics")
@@ -169,4 +177,4 @@ def stop_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Service
     if "HX-Request" not in request.headers:
         return RedirectResponse(f"/training/{job_id}", HTTPStatus.SEE_OTHER)
     job = platform.get_job(viewer, job_id)
-    return pages.respond(request, "training/stopped.html", {"job": job})
+    return pages.respond(request, "training/stopped.html", {"viewer": viewer, "job": job})

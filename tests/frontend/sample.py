@@ -33,6 +33,7 @@ VIEWER = Viewer(
     name="Ada Owner",
     organization_name="Example Laboratories",
     account_id="482910374655",
+    may_write=True,
 )
 NOW = datetime.now(UTC)
 FINAL = {"completed", "failed", "stopped"}

@@ -157,7 +157,7 @@ function draw(chart: Chart): void {
         scale: true,
         axisLabel: {
           color: text,
-          formatter: (value: number) => (chart.percent ? `${+(value * 100).toFixed(2)} %` : String(+value.toPrecision(3))),
+          formatter: (value: number) => (chart.percent ? `${+(value * 100).toFixed(2)}%` : String(+value.toPrecision(3))),
         },
         splitLine: { lineStyle: { color: rule } },
       },

@@ -48,7 +48,7 @@ export function best(points: Point[], goal: "min" | "max" | null): Point | undef
 
 export function number(value: number, percent: boolean): string {
   if (!Number.isFinite(value)) return String(value);
-  if (percent) return `${(value * 100).toFixed(2)} %`;
+  if (percent) return `${(value * 100).toFixed(2)}%`;
   const size = Math.abs(value);
   return size !== 0 && (size < 0.001 || size >= 100_000) ? value.toExponential(3) : String(+value.toPrecision(4));
 }
