@@ -64,8 +64,8 @@ def _largest_triangles(indices: list[int], steps: Sequence[int], values: Sequenc
 
 
 def version_of(series: Sequence[Series]) -> str:
-    """Changes with every point that is added."""
-    return "-".join(str(len(one.steps)) for one in series)
+    """Changes with every point that is added or said again."""
+    return "-".join(f"{len(one.steps)}.{max(one.times, default=0):.3f}" for one in series)
 
 
 def charts(series: Sequence[Series]) -> list[dict[str, Any]]:

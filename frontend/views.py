@@ -5,22 +5,31 @@ dollars. A `None` means "not known (yet)" and is shown as a dash.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
+
+from backend.core.auth import Principal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Viewer:
     """Whoever is logged in, and for which organization."""
 
-    token: str = field(repr=False)
+    principal: Principal
     email: str
-    name: str
     organization_name: str
-    account_id: str
-    may_write: bool
+
+    @property
+    def name(self) -> str:
+        """What the person is called."""
+        return self.principal.name
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the person may start and stop things."""
+        return self.principal.allows("write")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +45,8 @@ class Shell:
     """What the frame around every page shows."""
 
     projects: Sequence[ProjectLink]
-    running_jobs: int
+    active_jobs: int
+    """Queued, starting, running or stopping."""
     month_to_date: Decimal | None
 
 
@@ -109,8 +119,7 @@ class AttemptView:
 
     number: int
     status: str
-    instance_type: str
-    instance: str | None
+    instance: str
     started_at: datetime | None
     ended_at: datetime | None
     seconds: float | None
@@ -119,10 +128,11 @@ class AttemptView:
 
 @dataclass(frozen=True, kw_only=True)
 class EventView:
-    """One change of status: when, from what, to what, why, by whom."""
+    """One change of status: when, of what, to what, why, by whom."""
 
     at: datetime
-    from_status: str | None
+    subject: str
+    """`job` or `attempt`."""
     to_status: str
     reason: str | None
     who: str
@@ -148,8 +158,8 @@ class JobDetail:
     failure: FailureView | None
     attempts: Sequence[AttemptView]
     events: Sequence[EventView]
-    parameters: Mapping[str, Any]
-    tags: Mapping[str, str]
+    facts: Mapping[str, Mapping[str, Any]]
+    """What was asked for and what came of it: parameters, inputs, output, tags; empty ones are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +182,11 @@ class LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class LogPage:
-    """Lines, and the place after them. `skipped` earlier lines exist that a tail left out."""
+    """Lines, and the place after them. `more` = lines follow; `skipped` = a tail left earlier ones out."""
 
     lines: Sequence[LogLine]
     after: str
+    more: bool
     skipped: bool
 
 
@@ -186,7 +197,7 @@ class Platform(Protocol):
     """
 
     def log_in(self, email: str, password: str) -> str | None:
-        """The new session's token, or None where email and password do not match."""
+        """The new session's token, or None where email and password do not match; TooMany raised as it is."""
 
     def log_out(self, token: str) -> None:
         """End the session; unknown tokens are ignored."""
@@ -206,8 +217,8 @@ class Platform(Protocol):
     def read_metrics(self, viewer: Viewer, job_id: str) -> tuple[Sequence[Series], bool]:
         """Every series of a job, and whether the job is final (read before the series)."""
 
-    def read_logs(self, viewer: Viewer, job_id: str, *, after: str | None, limit: int) -> LogPage:
-        """Up to `limit` lines after a place, or the tail where `after` is None."""
+    def read_logs(self, viewer: Viewer, job_id: str, *, after: str | None) -> LogPage:
+        """Lines after a place (`""` = the beginning), or the tail where `after` is None."""
 
     def stop_job(self, viewer: Viewer, job_id: str) -> None:
         """Ask for a stop; a job that is already final raises a domain error with status 409."""

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from backend.core.errors import TooMany
 from frontend import i18n, security
 from frontend.pages.common import FromOurPage, Pages, Services
 
@@ -36,7 +37,10 @@ def log_in(
     """Start a session and go on; or the page again, with what was typed and what is wrong."""
     error = "Enter your email and your password."
     if email.strip() and password:
-        token = platform.log_in(email.strip(), password)
+        try:
+            token = platform.log_in(email.strip(), password)
+        except TooMany as refusal:
+            return _login_again(request, pages, email, next, str(refusal))
         if token is not None:
             response = RedirectResponse(security.safe_next(next), HTTPStatus.SEE_OTHER)
             security.set_cookie(
@@ -48,11 +52,11 @@ def log_in(
             )
             return response
         error = "Email and password do not match."
-    context = {
-        "email": email,
-        "error": pages.text(request, error),
-        "next": security.safe_next(next),
-    }
+    return _login_again(request, pages, email, next, pages.text(request, error))
+
+
+def _login_again(request: Request, pages: Pages, email: str, target: str, error: str) -> Response:
+    context = {"email": email, "error": error, "next": security.safe_next(target)}
     return pages.respond(request, "auth/login.html", context, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
 
 

@@ -16,7 +16,6 @@ from frontend.views import JobQuery, LogPage, Platform, Viewer
 router = APIRouter()
 
 PAGE_SIZE = 50
-LOG_LINES = 500
 CLI_EXAMPLE = """modelyard datasets create digits --kind image --upload ./images
 modelyard jobs create first-training --algorithm image-classification --dataset digits --wait"""
 API_EXAMPLE = """curl {base}/api/v1/training-jobs \\
@@ -95,7 +94,7 @@ def _list_url(query: JobQuery, **changes: str | None) -> str:
 def show_activity(request: Request, viewer: LoggedIn, pages: Pages, platform: Services) -> Response:
     """The top bar's figures; polled while something runs."""
     shell = platform.shell(viewer)
-    code = HTTPStatus.OK if shell.running_jobs else STOP_POLLING
+    code = HTTPStatus.OK if shell.active_jobs else STOP_POLLING
     return pages.respond(request, "components/activity.html", {"shell": shell}, status_code=code)
 
 
@@ -111,7 +110,7 @@ def search(request: Request, viewer: LoggedIn, pages: Pages, platform: Services,
 def show_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Services, job_id: str) -> Response:
     """One job: how it is going, curves, log, attempts, events, parameters."""
     job = platform.get_job(viewer, job_id)
-    log = platform.read_logs(viewer, job_id, after=None, limit=LOG_LINES)
+    log = platform.read_logs(viewer, job_id, after=None)
     context = framed(platform, viewer, job=job, log=log)
     return pages.respond(request, "training/job.html", context)
 
@@ -146,7 +145,7 @@ def read_logs(
 ) -> Response:
     """Log lines after a place, with the next place to ask from; a final job's last page asks no more."""
     job = platform.get_job(viewer, job_id)
-    log = platform.read_logs(viewer, job_id, after=after or None, limit=LOG_LINES)
+    log = platform.read_logs(viewer, job_id, after=after)
     return pages.respond(request, "training/log_lines.html", {"job": job, "log": log})
 
 
@@ -154,7 +153,7 @@ def read_logs(
 def download_log(viewer: LoggedIn, platform: Services, job_id: str) -> Response:
     """The whole log as text."""
     job = platform.get_job(viewer, job_id)
-    first = platform.read_logs(viewer, job_id, after="", limit=LOG_LINES)
+    first = platform.read_logs(viewer, job_id, after="")
     return StreamingResponse(
         _log_text(platform, viewer, job_id, first),
         media_type="text/plain; charset=utf-8",
@@ -167,7 +166,7 @@ def _log_text(platform: Platform, viewer: Viewer, job_id: str, page: LogPage) ->
         for line in page.lines:
             stamp = f"{line.at.isoformat(timespec='milliseconds')} " if line.at else ""
             yield f"{stamp}{line.text}\n"
-        page = platform.read_logs(viewer, job_id, after=page.after, limit=LOG_LINES)
+        page = platform.read_logs(viewer, job_id, after=page.after)
 
 
 @router.post("/training/{job_id}/stop", dependencies=[FromOurPage])

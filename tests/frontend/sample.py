@@ -8,7 +8,9 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
+from backend.core.auth import Principal
 from backend.core.errors import Conflict, NotFound
 from frontend.views import (
     AttemptView,
@@ -27,14 +29,15 @@ from frontend.views import (
 )
 
 EMAIL, PASSWORD = "owner@example.com", "correct horse battery staple"
-VIEWER = Viewer(
-    token="sample",
-    email=EMAIL,
+PRINCIPAL = Principal(
+    kind="user",
+    id=UUID(int=1),
     name="Ada Owner",
-    organization_name="Example Laboratories",
+    organization_id=UUID(int=2),
     account_id="482910374655",
-    may_write=True,
+    role="owner",
 )
+VIEWER = Viewer(principal=PRINCIPAL, email=EMAIL, organization_name="Example Laboratories")
 NOW = datetime.now(UTC)
 FINAL = {"completed", "failed", "stopped"}
 
@@ -94,13 +97,13 @@ def detail(summary: JobSummary) -> JobDetail:
             log_tail=["epoch 3 step 412", "Killed"],
         )
     events = [
-        EventView(at=NOW - timedelta(minutes=12), from_status="queued", to_status="running",
+        EventView(at=NOW - timedelta(minutes=12), subject="job", to_status="running",
                   reason="The process started.", who="agent local-1"),
-        EventView(at=NOW - timedelta(minutes=14), from_status=None, to_status="queued",
+        EventView(at=NOW - timedelta(minutes=14), subject="job", to_status="queued",
                   reason="Submitted.", who="ada@example.com"),
     ]  # fmt: skip
     attempts = [
-        AttemptView(number=1, status=summary.status, instance_type="local.cpu", instance="local-1",
+        AttemptView(number=1, status=summary.status, instance=str(UUID(int=77)),
                     started_at=summary.started_at, ended_at=summary.ended_at, seconds=summary.seconds, reason=None)
     ]  # fmt: skip
     return JobDetail(
@@ -108,8 +111,10 @@ def detail(summary: JobSummary) -> JobDetail:
         failure=failure,
         attempts=attempts if summary.started_at else [],
         events=events,
-        parameters={"epochs": 15, "learning_rate": 0.002, "batch_size": 64, "augmentation": {"rotation": 10}},
-        tags={"team": "vision"},
+        facts={
+            "parameters": {"epochs": 15, "learning_rate": 0.002, "augmentation": {"rotation": 10}},
+            "tags": {"team": "vision"},
+        },
     )
 
 
@@ -153,9 +158,9 @@ class SamplePlatform:
 
     def shell(self, viewer: Viewer) -> Shell:
         assert viewer == VIEWER
-        running = sum(one.status == "running" for one in self.jobs)
+        active = sum(not one.final for one in self.jobs)
         projects = [ProjectLink(id="p1", name="handwriting"), ProjectLink(id="p2", name="house numbers")]
-        return Shell(projects=projects, running_jobs=running, month_to_date=Decimal("37.204800000000"))
+        return Shell(projects=projects, active_jobs=active, month_to_date=Decimal("37.204800000000"))
 
     def list_jobs(self, viewer: Viewer, query: JobQuery, *, limit: int) -> JobList:
         assert viewer == VIEWER
@@ -185,11 +190,10 @@ class SamplePlatform:
         one = self.get_job(viewer, job_id).summary
         return (curves() if one.started_at else []), one.final
 
-    def read_logs(self, viewer: Viewer, job_id: str, *, after: str | None, limit: int) -> LogPage:
-        assert limit > 0
+    def read_logs(self, viewer: Viewer, job_id: str, *, after: str | None) -> LogPage:
         one = self.get_job(viewer, job_id).summary
         if not one.started_at or after:
-            return LogPage(lines=[], after=after or "0", skipped=False)
+            return LogPage(lines=[], after=after or "0", more=False, skipped=False)
         lines = [
             LogLine(
                 at=NOW - timedelta(seconds=60 - n),
@@ -197,7 +201,7 @@ class SamplePlatform:
             )
             for n in range(60)
         ]
-        return LogPage(lines=lines, after="60", skipped=False)
+        return LogPage(lines=lines, after="60", more=False, skipped=False)
 
     def stop_job(self, viewer: Viewer, job_id: str) -> None:
         one = self.get_job(viewer, job_id).summary
