@@ -64,9 +64,7 @@ def create_dashboard(
     return dashboard
 
 
-def mount(
-    app: FastAPI, platform: Platform, *, secret: bytes, cookies: security.CookiePolicy = DEFAULT_COOKIES
-) -> None:
+def mount(app: FastAPI, platform: Platform, *, secret: bytes, cookies: security.CookiePolicy = DEFAULT_COOKIES) -> None:
     """Mount the dashboard at the root of `app`, after everything else."""
     app.mount("/", create_dashboard(platform, secret=secret, cookies=cookies))
 

@@ -102,9 +102,7 @@ class Renderer:
         """One message in the language of a request; `message` must stand in a template too."""
         return i18n.translations(self.language(request)).gettext(message)
 
-    def render(
-        self, request: Request, template: str, context: Mapping[str, Any], *, block: str | None = None
-    ) -> str:
+    def render(self, request: Request, template: str, context: Mapping[str, Any], *, block: str | None = None) -> str:
         """HTML of a template, or of one block of it."""
         environment = self.environments[self.language(request)]
         every = {"request": request, "csrf_token": security.csrf_token(request, self.secret), **context}

@@ -14,25 +14,6 @@ from backend.core.auth import Principal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Viewer:
-    """Whoever is logged in, and for which organization."""
-
-    principal: Principal
-    email: str
-    organization_name: str
-
-    @property
-    def name(self) -> str:
-        """What the person is called."""
-        return self.principal.name
-
-    @property
-    def may_write(self) -> bool:
-        """Whether the person may start and stop things."""
-        return self.principal.allows("write")
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProjectLink:
     """A project the viewer can switch to."""
 
@@ -44,6 +25,8 @@ class ProjectLink:
 class Shell:
     """What the frame around every page shows."""
 
+    email: str
+    organization_name: str
     projects: Sequence[ProjectLink]
     active_jobs: int
     """Queued, starting, running or stopping."""
@@ -196,29 +179,32 @@ class Platform(Protocol):
     A job that is unknown or belongs to another organization raises a domain error with status 404.
     """
 
-    def log_in(self, email: str, password: str) -> str | None:
-        """The new session's token, or None where email and password do not match; TooMany raised as it is."""
+    def log_in(self, email: str, password: str, address: str) -> str | None:
+        """The new session's token; None where email and password do not match. Raises TooMany.
+
+        `address` is where the attempt comes from.
+        """
 
     def log_out(self, token: str) -> None:
         """End the session; unknown tokens are ignored."""
 
-    def identify(self, token: str) -> Viewer | None:
+    def identify(self, token: str) -> Principal | None:
         """Whose session it is; None where it is unknown or over."""
 
-    def shell(self, viewer: Viewer) -> Shell:
+    def shell(self, viewer: Principal) -> Shell:
         """Figures of the frame."""
 
-    def list_jobs(self, viewer: Viewer, query: JobQuery, *, limit: int) -> JobList:
+    def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
         """One page of jobs, newest first unless `query.sort` says otherwise."""
 
-    def get_job(self, viewer: Viewer, job_id: str) -> JobDetail:
+    def get_job(self, viewer: Principal, job_id: str) -> JobDetail:
         """One job."""
 
-    def read_metrics(self, viewer: Viewer, job_id: str) -> tuple[Sequence[Series], bool]:
+    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
         """Every series of a job, and whether the job is final (read before the series)."""
 
-    def read_logs(self, viewer: Viewer, job_id: str, *, after: str | None) -> LogPage:
+    def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         """Lines after a place (`""` = the beginning), or the tail where `after` is None."""
 
-    def stop_job(self, viewer: Viewer, job_id: str) -> None:
+    def stop_job(self, viewer: Principal, job_id: str) -> None:
         """Ask for a stop; a job that is already final raises a domain error with status 409."""

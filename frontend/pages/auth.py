@@ -38,7 +38,7 @@ def log_in(
     error = "Enter your email and your password."
     if email.strip() and password:
         try:
-            token = platform.log_in(email.strip(), password)
+            token = platform.log_in(email.strip(), password, request.client.host if request.client else "")
         except TooMany as refusal:
             return _login_again(request, pages, email, next, str(refusal))
         if token is not None:

@@ -6,9 +6,10 @@ from fastapi import Depends, Form, Header
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from backend.core.auth import Principal
 from frontend import security
 from frontend.render import Renderer
-from frontend.views import Platform, Viewer
+from frontend.views import Platform
 
 
 class NotLoggedInError(Exception):
@@ -31,7 +32,7 @@ Pages = Annotated[Renderer, Depends(get_renderer)]
 Services = Annotated[Platform, Depends(get_platform)]
 
 
-def get_viewer(request: Request, platform: Services) -> Viewer:
+def get_viewer(request: Request, platform: Services) -> Principal:
     """Whoever is logged in; raises NotLoggedInError where nobody is."""
     token = request.cookies.get(security.SESSION_COOKIE)
     viewer = platform.identify(token) if token else None
@@ -51,10 +52,10 @@ def require_csrf(
         raise HTTPException(403, "This page was open for too long. Reload it and try again.")
 
 
-LoggedIn = Annotated[Viewer, Depends(get_viewer)]
+LoggedIn = Annotated[Principal, Depends(get_viewer)]
 FromOurPage = Depends(require_csrf)
 
 
-def framed(platform: Platform, viewer: Viewer, **context: Any) -> dict[str, Any]:  # noqa: ANN401 - template context
+def framed(platform: Platform, viewer: Principal, **context: Any) -> dict[str, Any]:  # noqa: ANN401 - template context
     """The context of a page inside the shell."""
     return {"viewer": viewer, "shell": platform.shell(viewer), **context}

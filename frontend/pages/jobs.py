@@ -9,9 +9,10 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
+from backend.core.auth import Principal
 from frontend import curves
 from frontend.pages.common import FromOurPage, LoggedIn, Pages, Services, framed
-from frontend.views import JobQuery, LogPage, Platform, Viewer
+from frontend.views import JobQuery, LogPage, Platform
 
 router = APIRouter()
 
@@ -161,7 +162,7 @@ def download_log(viewer: LoggedIn, platform: Services, job_id: str) -> Response:
     )
 
 
-def _log_text(platform: Platform, viewer: Viewer, job_id: str, page: LogPage) -> Iterator[str]:
+def _log_text(platform: Platform, viewer: Principal, job_id: str, page: LogPage) -> Iterator[str]:
     while page.lines:
         for line in page.lines:
             stamp = f"{line.at.isoformat(timespec='milliseconds')} " if line.at else ""

@@ -25,11 +25,10 @@ from frontend.views import (
     ProjectLink,
     Series,
     Shell,
-    Viewer,
 )
 
 EMAIL, PASSWORD = "owner@example.com", "correct horse battery staple"
-PRINCIPAL = Principal(
+VIEWER = Principal(
     kind="user",
     id=UUID(int=1),
     name="Ada Owner",
@@ -37,7 +36,6 @@ PRINCIPAL = Principal(
     account_id="482910374655",
     role="owner",
 )
-VIEWER = Viewer(principal=PRINCIPAL, email=EMAIL, organization_name="Example Laboratories")
 NOW = datetime.now(UTC)
 FINAL = {"completed", "failed", "stopped"}
 
@@ -144,7 +142,8 @@ class SamplePlatform:
         self.jobs = list(jobs)
         self.sessions: set[str] = set()
 
-    def log_in(self, email: str, password: str) -> str | None:
+    def log_in(self, email: str, password: str, address: str) -> str | None:
+        assert address
         if (email, password) != (EMAIL, PASSWORD):
             return None
         self.sessions.add("sample")
@@ -153,16 +152,22 @@ class SamplePlatform:
     def log_out(self, token: str) -> None:
         self.sessions.discard(token)
 
-    def identify(self, token: str) -> Viewer | None:
+    def identify(self, token: str) -> Principal | None:
         return VIEWER if token in self.sessions else None
 
-    def shell(self, viewer: Viewer) -> Shell:
+    def shell(self, viewer: Principal) -> Shell:
         assert viewer == VIEWER
         active = sum(not one.final for one in self.jobs)
         projects = [ProjectLink(id="p1", name="handwriting"), ProjectLink(id="p2", name="house numbers")]
-        return Shell(projects=projects, active_jobs=active, month_to_date=Decimal("37.204800000000"))
+        return Shell(
+            email=EMAIL,
+            organization_name="Example Laboratories",
+            projects=projects,
+            active_jobs=active,
+            month_to_date=Decimal("37.204800000000"),
+        )
 
-    def list_jobs(self, viewer: Viewer, query: JobQuery, *, limit: int) -> JobList:
+    def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
         assert viewer == VIEWER
         found = [
             one
@@ -179,18 +184,18 @@ class SamplePlatform:
             sorts=["name", "created_at"],
         )
 
-    def get_job(self, viewer: Viewer, job_id: str) -> JobDetail:
+    def get_job(self, viewer: Principal, job_id: str) -> JobDetail:
         assert viewer == VIEWER
         for one in self.jobs:
             if one.id == job_id:
                 return detail(one)
         raise NotFound("No such job.")
 
-    def read_metrics(self, viewer: Viewer, job_id: str) -> tuple[Sequence[Series], bool]:
+    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
         one = self.get_job(viewer, job_id).summary
         return (curves() if one.started_at else []), one.final
 
-    def read_logs(self, viewer: Viewer, job_id: str, *, after: str | None) -> LogPage:
+    def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         one = self.get_job(viewer, job_id).summary
         if not one.started_at or after:
             return LogPage(lines=[], after=after or "0", more=False, skipped=False)
@@ -203,7 +208,7 @@ class SamplePlatform:
         ]
         return LogPage(lines=lines, after="60", more=False, skipped=False)
 
-    def stop_job(self, viewer: Viewer, job_id: str) -> None:
+    def stop_job(self, viewer: Principal, job_id: str) -> None:
         one = self.get_job(viewer, job_id).summary
         if one.final:
             raise Conflict(f"{one.name} has already ended.")

@@ -48,9 +48,7 @@ def test_money(amount: Decimal, text: str, exact: str) -> None:
     assert ENGLISH.exact_money(amount) == exact
 
 
-@pytest.mark.parametrize(
-    ("size", "text"), [(12, "12 B"), (1288490189, "1.2 GiB"), (5 * 1024, "5.0 KiB"), (None, DASH)]
-)
+@pytest.mark.parametrize(("size", "text"), [(12, "12 B"), (1288490189, "1.2 GiB"), (5 * 1024, "5.0 KiB"), (None, DASH)])
 def test_bytes(size: int | None, text: str) -> None:
     assert ENGLISH.bytes(size) == text
 

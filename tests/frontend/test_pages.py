@@ -145,9 +145,7 @@ def test_a_token_of_before_the_log_in_is_worth_nothing_after_it(visitor: TestCli
 
 @pytest.mark.parametrize("language", ["en", "zh-CN,zh;q=0.9"])
 @pytest.mark.parametrize("status", [one.status for one in JOBS])
-def test_every_state_of_a_job_has_a_page_without_inline_code(
-    member: TestClient, status: str, language: str
-) -> None:
+def test_every_state_of_a_job_has_a_page_without_inline_code(member: TestClient, status: str, language: str) -> None:
     one = next(each for each in JOBS if each.status == status)
     answer = member.get(f"/training/{one.id}", headers={"Accept-Language": language})
     assert answer.status_code == 200
