@@ -46,6 +46,11 @@ def register(kind: JobKind) -> None:
     _KINDS[kind.name] = kind
 
 
+def names() -> list[str]:
+    """The names of the kinds of this build."""
+    return sorted(_KINDS)
+
+
 def kind_of(name: str) -> JobKind:
     """The kind of this name. Raises JobKindUnknown."""
     try:
