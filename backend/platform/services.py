@@ -18,6 +18,7 @@ from backend.core.settings import Settings
 from backend.platform.children import ChildSpec
 from backend.platform.embedded_postgres import EmbeddedPostgres
 from backend.platform.embedded_valkey import EmbeddedValkey
+from backend.platform.folders import write_private
 from backend.platform.ports import Port
 from backend.platform.readiness import accepts_tcp, accepts_unix
 from backend.platform.secretsfile import HomeSecrets
@@ -105,6 +106,10 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
         "ROLES__APP": secrets.app_password,
         "ROLES__CONTROLLER": secrets.controller_password,
         "ROLES__OPERATOR": secrets.operator_password,
+        # The first boot's organization, owner, prices and gateway are seeded by the same one-shot.
+        "DATABASE__CONTROLLER_URL": platform.database_url("controller", secrets.controller_password),
+        "SECURITY__MASTER_KEY": secrets.master_key,
+        "GATEWAY__TOKEN": secrets.gateway_token,
     }
     common = {
         "BROKER__URL": platform.valkey.broker_url(),
@@ -141,13 +146,22 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
 
 def _data_plane(platform: Platform) -> list[ChildSpec]:
     settings, socket = platform.settings, platform.localhost_socket
+    token_file = settings.home / "gateway.token"
     return [
         _python(
             platform,
             "gateway",
-            ["worker.serving.gateway"],
-            {"GATEWAY__TOKEN": platform.secrets.gateway_token},
+            [
+                "worker.serving.gateway",
+                *("--home", str(settings.home)),
+                *("--api", settings.api.url),
+                *("--token-file", str(token_file)),
+                *("--host", settings.gateway.host),
+                *("--port", str(settings.gateway.port)),
+            ],
+            {},
             after=["api"],
+            prepare=lambda: write_private(token_file, platform.secrets.gateway_token),
             ready=accepts_tcp(settings.gateway.host, settings.gateway.port),
         ),
         _python(
@@ -173,6 +187,7 @@ def _python(
     after: Sequence[str],
     one_shot: bool = False,
     ready: Callable[[], bool] | None = None,
+    prepare: Callable[[], None] | None = None,
     death_signal: int = signal.SIGKILL,
     stop_grace_seconds: float = 15.0,
 ) -> ChildSpec:
@@ -183,6 +198,7 @@ def _python(
         after=after,
         one_shot=one_shot,
         ready=ready,
+        prepare=prepare,
         death_signal=death_signal,
         stop_grace_seconds=stop_grace_seconds,
     )
