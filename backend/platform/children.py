@@ -28,7 +28,8 @@ class ChildSpec:
     `command`: program with an absolute path, and arguments. `launched`: it already goes through the launcher.
     `after`: names that must be ready before it starts, and that are stopped only when it has ended.
     `ready`: None = ready once started. `prepare` runs before each start.
-    `death_signal`: what it gets when the supervisor is killed.
+    `death_signal`: what it gets when the supervisor is killed. `hidden`: words that mark log lines which look like
+    warnings but are not worth the console.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ChildSpec:
     stop_signal: int = signal.SIGTERM
     stop_grace_seconds: float = 10.0
     death_signal: int = signal.SIGKILL
+    hidden: Sequence[str] = ()
 
 
 class ChildState(StrEnum):

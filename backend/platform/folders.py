@@ -80,6 +80,7 @@ def write_private(path: Path, text: str, *, uid: int | None = None, gid: int | N
 def password_in(path: Path) -> str:
     """The password kept in `path`; made at random (0600) when the file is not there."""
     if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, secrets.token_urlsafe(24))
     return path.read_text().strip()
 

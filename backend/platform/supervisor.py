@@ -57,7 +57,9 @@ class Supervisor:
         logs.mkdir(mode=0o700, exist_ok=True)
         self._children = {spec.name: Child(spec, logs / f"{spec.name}.log") for spec in specs}
         self._dependents = _dependents(specs)
-        self._followers = [LogFollower(name, child.log, say) for name, child in self._children.items()]
+        self._followers = {
+            name: LogFollower(name, child.log, say, child.spec.hidden) for name, child in self._children.items()
+        }
         self._state = state
         self._say = say
         self._on_ready = on_ready
@@ -98,8 +100,9 @@ class Supervisor:
                 self._advance(child)
             except PlatformError as error:
                 self._fail(error)
-        for follower in self._followers:
-            follower.look()
+        for name, follower in self._followers.items():
+            # What a server says while it starts is not news; if it fails, the error brings the log's end.
+            follower.look(quiet=self._children[name].state is ChildState.STARTING)
         if self._child_ended:
             self._child_ended = False
             reap_orphans(keep={pid for c in self._children.values() if (pid := c.pid)})

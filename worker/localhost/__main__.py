@@ -24,9 +24,7 @@ def main(
     home: Annotated[Path, typer.Option(help="The platform's home folder.")],
     socket: Annotated[Path, typer.Option(help="Where to listen: a Unix socket.")],
     grace_seconds: Annotated[float, typer.Option(help="From SIGTERM to SIGKILL of a machine.")] = 20.0,
-    agent_command: Annotated[
-        str, typer.Option(help="JSON list: what a machine runs; --folder PATH is appended.")
-    ] = "",
+    agent_command: Annotated[str, typer.Option(help="JSON list: what a machine runs; --folder PATH is appended.")] = "",
 ) -> None:
     """Provide machines on this host until SIGTERM; then terminate them all."""
     os.umask(0o077)
