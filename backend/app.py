@@ -6,37 +6,56 @@ beats: a row in Postgres tells the controllers since when agents have been able 
 
 import importlib
 import importlib.util
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import ModuleType
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 
+from backend import kinds
+from backend.core.crypto import derive_key
 from backend.core.db import Database, Ring, make_engine
 from backend.core.http import install_problem_handlers
+from backend.core.idempotency import Idempotency
 from backend.core.log import configure_logging
+from backend.core.metrics import Metrics, Observed
+from backend.core.middleware import BodyLimit, SecurityHeaders
 from backend.core.migrate import check_schema
 from backend.core.settings import Settings, require
 from backend.core.storage import ObjectStore
 from backend.identity.authentication import Authenticator
+from backend.identity.security import make_security
+from backend.uptime import Pulse
 
 ROUTERS = (
+    "backend.core.health",
+    "backend.apidocs",
     "backend.identity.api",
     "backend.projects.api",
     "backend.audit.api",
     "backend.datasets.api",
     "backend.registry.api",
     "backend.jobs.api",
+    "backend.jobs.agent_api",
     "backend.training_jobs.api",
     "backend.compression_jobs.api",
     "backend.fleet.api",
-    "backend.fleet.agent_api",
     "backend.endpoints.api",
     "backend.endpoints.agent_api",
     "backend.endpoints.gateway_api",
     "backend.billing.api",
 )
 """Modules with a `router`, in the order of their rooms. One that does not exist is left out."""
+
+_GIB = 1024**3
+BODY_LIMITS = (
+    (re.compile(r"/agent/v1/assignments/[^/]+/blobs/[0-9a-f]{64}"), 64 * _GIB),
+    (re.compile(r"/agent/v1/assignments/[^/]+/usage-segments/[^/]+"), _GIB),
+    (re.compile(r"/api/v1/(?:.+/)?uploads/.+/parts/[^/]+"), _GIB),
+)
+"""Routes that stream their body: (pattern of the whole path, bytes). All others: `api.max_body_bytes`."""
 
 
 def build() -> FastAPI:
@@ -49,7 +68,7 @@ def build() -> FastAPI:
 def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
     """The API. `ring` sends doorbells to the broker; None = controllers notice at their next tick.
 
-    Needs `database.app_url`. Raises RuntimeError naming a setting that is missing.
+    Needs `database.app_url` and `security.master_key`; RuntimeError names the one that is missing.
     """
     app = FastAPI(
         title="Modelyard",
@@ -59,19 +78,33 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
     )
-    url = require(settings.database.app_url, "MODELYARD_DATABASE__APP_URL")
-    database = Database(make_engine(url, pool_size=settings.database.pool_size, name="modelyard-api"), ring)
-    app.state.settings = settings
-    app.state.ring = ring
-    app.state.database = database
-    app.state.storage = ObjectStore(storage_url(settings))
-    app.state.authenticate = Authenticator(database)
+    _fill_state(app, settings, ring)
+    kinds.install()
     install_problem_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(Idempotency, vault=app.state.security.vault, at_once=settings.database.pool_size)
+    app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes, exceptions=BODY_LIMITS)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observed, metrics=app.state.metrics)
     for name in ROUTERS:
         module = _existing(name)
         if module is not None:
             app.include_router(module.router)
     return app
+
+
+def _fill_state(app: FastAPI, settings: Settings, ring: Ring | None) -> None:
+    url = require(settings.database.app_url, "MODELYARD_DATABASE__APP_URL")
+    master_key = require(settings.security.master_key, "MODELYARD_SECURITY__MASTER_KEY")
+    database = Database(make_engine(url, pool_size=settings.database.pool_size, name="modelyard-api"), ring)
+    app.state.settings = settings
+    app.state.ring = ring
+    app.state.database = database
+    app.state.storage = ObjectStore(storage_url(settings))
+    app.state.security = make_security(settings.security)
+    app.state.authenticate = Authenticator(database)
+    app.state.metrics = Metrics()
+    app.state.csrf_secret = derive_key(master_key, "dashboard CSRF tokens")
 
 
 def storage_url(settings: Settings) -> str:
@@ -82,11 +115,14 @@ def storage_url(settings: Settings) -> str:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
-    check_schema(database.engine)
+    await run_in_threadpool(check_schema, database.engine)
+    pulse = Pulse(database)
+    await run_in_threadpool(pulse.start)
     try:
         yield
     finally:
-        database.dispose()
+        await run_in_threadpool(pulse.stop)
+        await run_in_threadpool(database.dispose)
 
 
 def _existing(name: str) -> ModuleType | None:

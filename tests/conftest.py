@@ -1,3 +1,3 @@
 """Fixtures every test may use."""
 
-pytest_plugins = ("tests.fixtures.embedded", "tests.fixtures.database", "tests.fixtures.api")
+pytest_plugins = ("tests.fixtures.embedded", "tests.fixtures.database", "tests.fixtures.api", "tests.fixtures.engine")

@@ -8,13 +8,20 @@ messages are printed to standard output, so a trainer can be run by hand.
 Life: `JobProcess.open()` → work, telling `progress`, `metrics`, `checkpoint_written` → `result_written` or
 `failed` → exit. SIGTERM sets `stop_requested`; the loop looks at it between steps, writes a checkpoint, and
 exits with `STOPPED_EXIT_CODE`.
+
+`run_job` is that life around a work function: the function raises `JobError` (a failure with a class and a
+plain reason) or `JobStopped` (stopped as asked, checkpoint written); anything else it raises is told as a
+fault of the platform. Whatever the process writes to standard output and error is the job's log.
 """
 
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +31,7 @@ import msgspec
 from backend.core.wire import (
     CheckpointWritten,
     Failure,
+    FailureClass,
     JobFailed,
     JobMessage,
     JobSpec,
@@ -36,6 +44,20 @@ from backend.core.wire import (
 STOPPED_EXIT_CODE = 75
 FAILED_EXIT_CODE = 65
 AGENT_SOCKET_VARIABLE = "MODELYARD_AGENT_SOCKET"
+
+
+class JobError(Exception):
+    """The job cannot go on: `reason` is one plain sentence, `hint` says what would help."""
+
+    def __init__(self, failure_class: FailureClass, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.failure_class: FailureClass = failure_class
+        self.reason = reason
+        self.hint = hint
+
+
+class JobStopped(Exception):  # noqa: N818 - not an error: the end that SIGTERM asked for
+    """The work stopped as asked; its checkpoint is written."""
 
 
 class JobProcess:
@@ -94,6 +116,12 @@ class JobProcess:
             else:
                 self._line.sendall(line)
 
+    def log(self, line: str) -> None:
+        """One plain line of the job's log."""
+        with self._lock:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
     def progress(self, step: int, total_steps: int, phase: str) -> None:
         """How far: `step` of `total_steps` (0 = unknown), in a short plain phrase."""
         self.tell(Progress(step=step, total_steps=total_steps, phase=phase))
@@ -113,3 +141,54 @@ class JobProcess:
     def failed(self, failure: Failure) -> None:
         """The job cannot go on; exit with `FAILED_EXIT_CODE` after this."""
         self.tell(JobFailed(failure=failure))
+
+
+def run_job(work: Callable[[JobProcess], None], folder: Path | None = None) -> int:
+    """Open the job process, do `work` and return the exit code: 0, `STOPPED_EXIT_CODE` or `FAILED_EXIT_CODE`.
+
+    A failure is told to the agent with the peak memory as evidence. An agent that is gone ends the process
+    with `FAILED_EXIT_CODE`: nobody is left to tell.
+    """
+    process = JobProcess.open(folder)
+    try:
+        work(process)
+    except JobStopped:
+        process.log("Stopped as asked.")
+        return STOPPED_EXIT_CODE
+    except ConnectionError as error:
+        sys.stderr.write(f"The agent is gone: {error}\n")
+        return FAILED_EXIT_CODE
+    except Exception as error:  # noqa: BLE001 - the edge of the process: every failure must be told
+        failure = _failure_of(error)
+        process.log(f"Failed: {failure.reason}")
+        process.failed(failure)
+        return FAILED_EXIT_CODE
+    return 0
+
+
+def _failure_of(error: Exception) -> Failure:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if isinstance(error, JobError):
+        return Failure(
+            failure_class=error.failure_class,
+            reason=error.reason,
+            hint=error.hint,
+            exit_code=FAILED_EXIT_CODE,
+            peak_memory_bytes=peak,
+        )
+    traceback.print_exception(error)
+    if isinstance(error, MemoryError):
+        return Failure(
+            failure_class="out_of_memory",
+            reason="The job ran out of memory on its instance.",
+            hint="Choose an instance type with more memory, or make the job smaller.",
+            exit_code=FAILED_EXIT_CODE,
+            peak_memory_bytes=peak,
+        )
+    return Failure(
+        failure_class="platform",
+        reason=f"Unexpected {type(error).__name__}: {error}",
+        hint="The log holds the traceback.",
+        exit_code=FAILED_EXIT_CODE,
+        peak_memory_bytes=peak,
+    )

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, LargeBinary, UniqueConstraint, func
+from sqlalchemy import Index, LargeBinary, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.core.db import Base, Identified, TenantOwned
@@ -16,6 +16,7 @@ class AuditEvent(Identified, TenantOwned, Base):
     __table_args__ = (
         UniqueConstraint("organization_id", "sequence"),
         Index("ix_audit_events_list", "organization_id", "at"),
+        Index("ix_audit_events_unsealed", "at", "id", postgresql_where=text("sequence IS NULL")),
     )
 
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

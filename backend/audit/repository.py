@@ -62,10 +62,7 @@ class UnscopedAuditRepository:
     def unsealed(self, limit: int) -> Sequence[AuditEvent]:
         """Events not yet in a chain, oldest first."""
         return self._session.scalars(
-            select(AuditEvent)
-            .where(AuditEvent.sequence.is_(None))
-            .order_by(AuditEvent.at, AuditEvent.id)
-            .limit(limit)
+            select(AuditEvent).where(AuditEvent.sequence.is_(None)).order_by(AuditEvent.at, AuditEvent.id).limit(limit)
         ).all()
 
     def of(self, organization_id: UUID) -> AuditRepository:

@@ -118,7 +118,11 @@ class Budget(Identified, TenantOwned, Timestamped, Base):
 
 
 class SpendingHold(Identified, TenantOwned, Base):
-    """New spending is stopped (for one project, or all). The jobs and endpoints controllers obey it."""
+    """New spending is stopped (for one project, or all). The jobs and endpoints controllers obey it.
+
+    `budget_id` and `limit_amount`: the budget that placed it, and its amount then. Lifted by a person, it is not
+    placed again in that month until the budget's amount changes.
+    """
 
     __tablename__ = "spending_holds"
     __table_args__ = (
@@ -127,6 +131,8 @@ class SpendingHold(Identified, TenantOwned, Base):
     )
 
     project_id: Mapped[UUID | None]
+    budget_id: Mapped[UUID | None]
+    limit_amount: Mapped[Decimal | None]
     reason: Mapped[str]
     placed_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     lifted_at: Mapped[datetime | None]

@@ -1,5 +1,6 @@
 """Who is calling: a principal and what its role may do. Credentials are looked up in `identity`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -17,6 +18,12 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "viewer": frozenset({"read"}),
     "billing": frozenset({"read", "billing"}),
 }
+
+
+def permissions_of(role: str, scopes: Collection[str] = ()) -> frozenset[str]:
+    """What a role may do, narrowed by scopes; none = all its role allows."""
+    permissions = PERMISSIONS.get(role, frozenset())
+    return permissions & frozenset(scopes) if scopes else permissions
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,7 @@ class Principal:
 
     def allows(self, permission: Permission) -> bool:
         """Whether role and scopes allow it."""
-        allowed = permission in PERMISSIONS.get(self.role, frozenset())
-        return allowed and (not self.scopes or permission in self.scopes)
+        return permission in permissions_of(self.role, self.scopes)
 
     def require(self, permission: Permission) -> None:
         """Raises Forbidden (403) unless role and scopes allow it."""

@@ -4,15 +4,19 @@ The composition root (`backend.app`) puts on `app.state`: `database` (the app ro
 (request → Principal, raises Unauthorized), `storage`, `settings`.
 """
 
+import json
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from backend.core.auth import Permission, Principal
 from backend.core.errors import DomainError
@@ -24,6 +28,9 @@ PROBLEM_TYPE = "application/problem+json"
 
 def caller(request: Request) -> Principal:
     """The authenticated principal of this request. Raises Unauthorized."""
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is not None:
+        return known
     authenticate: Callable[[Request], Principal] = request.app.state.authenticate
     principal = authenticate(request)
     request.state.principal = principal
@@ -50,7 +57,14 @@ BillingReader = Annotated[Principal, Depends(allowed("billing"))]
 
 
 def transaction(request: Request, principal: Caller) -> Iterator[Session]:
-    """One transaction in the caller's tenant; committed before the answer leaves."""
+    """One transaction in the caller's tenant; committed before the answer leaves.
+
+    Under an Idempotency-Key it is the transaction that also keeps the answer (`core.idempotency`).
+    """
+    shared: Session | None = getattr(request.state, "idempotent_session", None)
+    if shared is not None:
+        yield shared
+        return
     with request.app.state.database.unit_of_work(principal.scope) as session:
         yield session
 
@@ -59,12 +73,31 @@ def transaction(request: Request, principal: Caller) -> Iterator[Session]:
 Transaction = Annotated[Session, Depends(transaction, scope="function")]
 
 
-def problem(status: int, code: str, title: str, detail: str, **extra: Any) -> JSONResponse:  # noqa: ANN401 - JSON values
-    """An RFC 9457 problem document with a stable `code`."""
+class Problem(Response):
+    """JSON in ASCII: what a caller sent may be quoted in it, lone surrogates included."""
+
+    media_type = PROBLEM_TYPE
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 - JSON values
+        """The document's bytes."""
+        return json.dumps(content, default=str, separators=(",", ":")).encode()
+
+
+def problem(status: int, code: str, title: str, detail: str, **extra: Any) -> Problem:  # noqa: ANN401 - JSON values
+    """An RFC 9457 problem document with a stable `code`. `retry_after_seconds` becomes a header as well."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     body.update({key: value for key, value in extra.items() if value is not None})
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None  # noqa: PLR2004 - the HTTP status
-    return JSONResponse(body, status_code=status, media_type=PROBLEM_TYPE, headers=headers)
+    headers = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after_seconds" in body:
+        headers["Retry-After"] = str(body["retry_after_seconds"])
+    return Problem(body, status_code=status, headers=headers)
+
+
+def problem_of(error: DomainError) -> Problem:
+    """A domain error as a problem document."""
+    return problem(error.status, error.code, error.title, error.detail, hint=error.hint, **error.extra)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -72,30 +105,68 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(DataError, _on_data_error)
+    app.add_exception_handler(UnicodeEncodeError, _on_data_error)
+    app.add_exception_handler(IntegrityError, _on_integrity_error)
+    app.add_exception_handler(OperationalError, _on_database_down)
+    app.add_exception_handler(PoolTimeout, _on_database_down)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
-def _on_domain_error(_request: Request, error: Exception) -> JSONResponse:
+def _on_domain_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)  # noqa: S101 - Starlette dispatches by type
-    return problem(error.status, error.code, error.title, error.detail, hint=error.hint, **error.extra)
+    return problem_of(error)
 
 
-def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
+def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - Starlette dispatches by type
-    errors = [
-        {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()
-    ]
+    errors = [{"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()]
     first = f"{errors[0]['field']}: {errors[0]['message']}" if errors else "the request is not valid"
     return problem(422, "invalid_request", "The request is not valid", first, errors=errors)
 
 
-def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
+def _on_http_exception(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette dispatches by type
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     detail = str(error.detail)
-    return problem(error.status_code, codes.get(error.status_code, "http_error"), detail, detail)
+    if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
+        # FastAPI's answer to a body that breaks its parser: another encoding, endless digits or nesting.
+        return problem(422, "invalid_request", "The request is not valid", "the body cannot be read as JSON")
+    answer = problem(error.status_code, codes.get(error.status_code, "http_error"), detail, detail)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
-def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+def _on_data_error(request: Request, error: Exception) -> Response:
+    """The database cannot hold a value: a NUL character, a number beyond its type, NaN in JSON."""
+    log.info("value_refused_by_database", path=request.url.path, method=request.method, error=str(error)[:200])
+    return problem(
+        422,
+        "invalid_value",
+        "The request is not valid",
+        "a value cannot be stored: a NUL character, a number out of range, or text that is not Unicode",
+    )
+
+
+def _on_integrity_error(request: Request, error: Exception) -> Response:
+    """Somebody else was faster, and the service did not foresee it: still a fact about the request."""
+    log.warning("conflict_in_database", path=request.url.path, method=request.method, error=str(error)[:500])
+    return problem(
+        409, "conflicting_change", "Conflict", "this conflicts with what is stored now; read it again and retry"
+    )
+
+
+def _on_database_down(request: Request, error: Exception) -> Response:
+    log.error("database_unavailable", path=request.url.path, method=request.method, error=str(error)[:500])
+    return problem(
+        503,
+        "unavailable",
+        "Temporarily unavailable",
+        "the database did not answer in time; nothing was changed",
+        retry_after_seconds=2,
+    )
+
+
+def _on_unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", path=request.url.path, method=request.method, exc_info=error)
     return problem(500, "internal_error", "Internal error", "an unexpected error was logged; nothing was changed")

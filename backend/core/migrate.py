@@ -73,9 +73,7 @@ def _create_roles_and_database(settings: Settings) -> None:
             secret = require(getattr(settings.roles, role), f"MODELYARD_ROLES__{role.upper()}")
             _ensure_role(connection, role, login=True)
             connection.execute(
-                sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-                    sql.Identifier(f"modelyard_{role}"), sql.Literal(secret)
-                )
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(f"modelyard_{role}"), sql.Literal(secret))
             )
         for role in NOLOGIN_ROLES:
             _ensure_role(connection, role, login=False)

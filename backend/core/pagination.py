@@ -74,9 +74,7 @@ def fetch_page(
     Raises InvalidCursor (422).
     """
     if page.cursor is not None:
-        after = tuple_(
-            *(literal(value, key.type) for value, key in zip(_decode(page.cursor, keys), keys, strict=True))
-        )
+        after = tuple_(*(literal(value, key.type) for value, key in zip(_decode(page.cursor, keys), keys, strict=True)))
         place = tuple_(*keys)
         statement = statement.where(place < after if descending else place > after)
     order = [key.desc() if descending else key.asc() for key in keys]
@@ -98,9 +96,7 @@ def _decode(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any
         plain = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         return [_typed(value, key.type.python_type) for value, key in zip(plain, keys, strict=True)]
     except (ValueError, TypeError, RecursionError, binascii.Error) as error:
-        raise InvalidCursor(
-            "this cursor was not handed out by this list", hint="start again without one"
-        ) from error
+        raise InvalidCursor("this cursor was not handed out by this list", hint="start again without one") from error
 
 
 def _typed(value: object, kind: type) -> object:

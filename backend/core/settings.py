@@ -70,6 +70,9 @@ class SecuritySettings(BaseModel):
     """Base64 of 32 random bytes; wraps every organization's key."""
     session_hours: int = 24 * 7
     secure_cookies: bool = False
+    argon2_memory_kib: int = Field(default=65536, ge=8)
+    argon2_iterations: int = Field(default=3, ge=1)
+    """Cost of one password check (RFC 9106's second recommendation); lower only in tests."""
 
     @field_validator("master_key")
     @classmethod
@@ -118,6 +121,11 @@ class Settings(BaseSettings):
     """obstore URL (`file:///…`, `s3://bucket/prefix`); default: `<home>/objects`."""
     localhost_socket: Path | None = None
     """Unix socket of the local provider, where this host provides `local.*` instances."""
+
+    @property
+    def object_url(self) -> str:
+        """Where objects lie."""
+        return self.storage_url or f"file://{(self.home / 'objects').resolve()}"
 
 
 def require(value: SecretStr | None, name: str) -> str:

@@ -331,7 +331,11 @@ class RouteVariant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteReplica(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica that may get connections: on this host, by its Unix socket."""
+    """A replica that may get connections: on this host, by its Unix sockets.
+
+    `socket_path`: the socket of its first process, `…/run/replica-0.sock`. The gateway finds the other
+    processes beside it (`replica-<n>.sock`), so their number may change without a new table.
+    """
 
     replica_id: str
     socket_path: str
@@ -366,13 +370,56 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[RouteKey]
 
 
+class ReplicaHello(msgspec.Struct, frozen=True, kw_only=True):
+    """First packet from a replica process to whoever connects: who it is. `process` counts from 0."""
+
+    replica_id: str
+    endpoint_id: str
+    endpoint_name: str
+    process: int
+    pid: int
+
+
+class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica knows of the routing table: its own endpoint and its organization's keys."""
+
+    organization_id: str
+    endpoint_id: str
+    endpoint_name: str
+    variants: list[RouteVariant]
+    keys: list[RouteKey]
+    max_body_bytes: int
+
+
+# --- what a model takes and gives ---------------------------------------------------------------
+
+
+class TensorSignature(msgspec.Struct, frozen=True, kw_only=True):
+    """One input or output. `datatype` is the Open Inference Protocol's (FP32, UINT8, …); -1 in `shape`
+    is a dimension of any size, the first one being the batch.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelSignature(msgspec.Struct, frozen=True, kw_only=True):
+    """`signature.json` beside a model: its inputs and outputs, in the model's order."""
+
+    inputs: list[TensorSignature]
+    outputs: list[TensorSignature]
+
+
 # --- usage of the data plane --------------------------------------------------------------------
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a usage segment: what one batch consumed for one variant and key.
 
-    `at`: Unix seconds. The first line of a segment is a `UsageHeader`.
+    `at`: Unix seconds. `calls`: inferences answered with 200; `items`, `bytes_*` and `compute_us` are
+    theirs. `errors`: calls of this key that were refused or failed (not in `calls`); `variant` is empty where
+    none had been chosen. The first line of a segment is a `UsageHeader`.
     """
 
     at: float

@@ -43,9 +43,7 @@ def write_manifest(rows: Iterable[ManifestRow]) -> bytes:
     ordered = sorted(rows, key=lambda row: row.path)
     columns = {name: [getattr(row, name) for row in ordered] for name in SCHEMA.names}
     sink = io.BytesIO()
-    pq.write_table(
-        pa.table(columns, schema=SCHEMA), sink, version="2.6", compression="zstd", row_group_size=100_000
-    )
+    pq.write_table(pa.table(columns, schema=SCHEMA), sink, version="2.6", compression="zstd", row_group_size=100_000)
     return sink.getvalue()
 
 

@@ -73,9 +73,7 @@ class DatasetRepository:
             )
         )
         self.session.execute(delete(UploadPart).where(self._own(UploadPart), UploadPart.upload_id.in_(uploads)))
-        self.session.execute(
-            delete(DatasetFile).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
-        )
+        self.session.execute(delete(DatasetFile).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id))
         self.session.execute(delete(Upload).where(self._own(Upload), Upload.dataset_id == dataset_id))
         self.session.execute(delete(Dataset).where(self._own(Dataset), Dataset.id == dataset_id))
         return uploads

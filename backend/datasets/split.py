@@ -58,14 +58,10 @@ def _sizes_of_fractions(file_count: int, values: Sequence[int | float]) -> dict[
     total = sum(exact, Fraction())
     if abs(total - 1) > tolerance:
         raise SplitInvalid(f"fractions of a split sum to 1, these sum to {float(total):g}")
-    return apportion(
-        file_count, {name: value * file_count / total for name, value in zip(SPLITS, exact, strict=True)}
-    )
+    return apportion(file_count, {name: value * file_count / total for name, value in zip(SPLITS, exact, strict=True)})
 
 
-def assign_splits(
-    labels: Mapping[str, str], sizes: Mapping[str, int], *, seed: int, stratify: bool
-) -> dict[str, str]:
+def assign_splits(labels: Mapping[str, str], sizes: Mapping[str, int], *, seed: int, stratify: bool) -> dict[str, str]:
     """Split by path, for exactly `sizes[split]` paths each.
 
     `labels`: label by path. `sizes`: as `split_sizes` returns them. Paths left out are absent from the result.

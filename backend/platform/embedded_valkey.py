@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from backend.platform.errors import ServerNotStarted
 from backend.platform.folders import (
@@ -85,7 +87,7 @@ class EmbeddedValkey:
         """True when `admin` can log in."""
         if not self.socket_path.exists():
             return False
-        client = redis.Redis.from_url(self.url(), socket_timeout=2)
+        client = redis.Redis.from_url(self.url(), socket_timeout=2, retry=Retry(NoBackoff(), 0))
         try:
             return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):

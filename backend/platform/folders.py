@@ -1,8 +1,8 @@
 """The runtime folder, folders of server users, password files: owners and modes.
 
-The home folder may lie anywhere, also behind a long path; sockets need a short one. So each home has a runtime
-folder named by a hash of its path, under XDG_RUNTIME_DIR for an ordinary user, else under /tmp. There it is
-made without following links and refused when somebody else made it first. In it each server has a
+The home folder may lie anywhere, also behind a long path; sockets need a short one. So each home has a
+runtime folder named by a hash of its path, under XDG_RUNTIME_DIR for an ordinary user, else under /tmp.
+There it is made without following links and refused when somebody else made it first. In it each server has a
 folder of its own (0700, owned by that server's user); started as root, the runtime folder itself is 0711,
 so that the servers reach their own folders and nobody can list it.
 """
@@ -53,7 +53,7 @@ def _check_own(path: Path) -> None:
 
 
 def make_owned(path: Path, uid: int, gid: int) -> Path:
-    """Make the folder `path` (0700) for a server's user, or check the one that is there; raises UnsafeFolder."""
+    """Make `path` (0700) for a server's user, or check the folder that is there; raises UnsafeFolder."""
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
@@ -80,6 +80,7 @@ def write_private(path: Path, text: str, *, uid: int | None = None, gid: int | N
 def password_in(path: Path) -> str:
     """The password kept in `path`; made at random (0600) when the file is not there."""
     if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, secrets.token_urlsafe(24))
     return path.read_text().strip()
 

@@ -1,7 +1,7 @@
 """Start one program with a death signal and, asked by root, another user and a private view of files.
 
-Run by path (`python -I -S launcher.py <json> <program> <argument>…`), standard library only: it is executed before
-anything of ours is importable, and in 15 ms. The JSON object has, all optional but `parent`:
+Run by path (`python -I -S launcher.py <json> <program> <argument>…`), standard library only: it is executed
+before anything of ours is importable, and in 15 ms. The JSON object has, all optional but `parent`:
 
 - `parent`: process id of the starter; if that is gone already, nothing is started.
 - `death_signal`: signal number the program gets when the starter's thread ends (PR_SET_PDEATHSIG).
@@ -10,21 +10,20 @@ anything of ours is importable, and in 15 ms. The JSON object has, all optional 
   under folders that only root may enter, and no mode is changed anywhere.
 - `passwd`: a text bound over /etc/passwd there (`initdb` demands a name for its user id).
 - `uid`, `gid`: become this user, without groups or a way back (no_new_privs).
-- `orphan_reaper`: become a child subreaper first (kept over exec).
 
-Order matters: the death signal is cleared by a change of user, so it is set after it; then the parent is looked
-at once more, for it may have died in between.
+Order matters: the death signal is cleared by a change of user, so it is set after it; then the parent is
+looked at once more, for it may have died in between.
 """
 
 import ctypes
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWNS = 0x00020000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
@@ -40,9 +39,7 @@ def _check(result: int, what: str) -> None:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    result = _libc.mount(
-        source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode() or None
-    )
+    result = _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode() or None)
     _check(result, f"mount {source} on {target}")
 
 
@@ -89,13 +86,13 @@ def main(arguments: list[str]) -> None:
     """Do what the specification says and become the program. Never returns."""
     spec: dict[str, Any] = json.loads(arguments[0])
     command = arguments[1:]
+    # A supervisor waits with its signals blocked, and a blocked mask is inherited.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if spec.get("mount_point"):
         _private_view(spec)
     if spec.get("uid") is not None:
         _become(spec["uid"], spec["gid"])
         _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up new privileges")
-    if spec.get("orphan_reaper"):
-        _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "become a subreaper")
     if spec.get("death_signal"):
         _check(_libc.prctl(_PR_SET_PDEATHSIG, spec["death_signal"], 0, 0, 0), "set a death signal")
     if os.getppid() != spec["parent"]:

@@ -142,9 +142,7 @@ class ServerProcess:
                 )
             if time.monotonic() > deadline:
                 self.stop(signal.SIGKILL)
-                raise ServerNotStarted(
-                    f"{self.name} was not ready after {timeout_seconds:g} s:\n{log_tail(self.log)}"
-                )
+                raise ServerNotStarted(f"{self.name} was not ready after {timeout_seconds:g} s:\n{log_tail(self.log)}")
             time.sleep(_POLL_SECONDS)
 
     def stop(self, with_signal: int) -> None:

@@ -16,9 +16,7 @@ router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
 @router.post("", status_code=status.HTTP_201_CREATED)
 def create_project(body: ProjectCreate, principal: Writer, session: Transaction) -> ProjectRead:
     """Create a project. 409 `project_name_taken`."""
-    project = service.create_project(
-        session, principal, name=body.name, description=body.description, tags=body.tags
-    )
+    project = service.create_project(session, principal, name=body.name, description=body.description, tags=body.tags)
     return ProjectRead.model_validate(project)
 
 

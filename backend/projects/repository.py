@@ -57,9 +57,7 @@ class ProjectRepository:
                 count = self._session.scalar(
                     select(func.count())
                     .select_from(table)
-                    .where(
-                        table.c.organization_id == self._scope.organization_id, table.c.project_id == project_id
-                    )
+                    .where(table.c.organization_id == self._scope.organization_id, table.c.project_id == project_id)
                 )
                 if count:
                     found[table.name] = count

@@ -17,9 +17,7 @@ def create_project(
     session: Session, principal: Principal, *, name: str, description: str, tags: dict[str, str]
 ) -> Project:
     """A new project. Raises ProjectNameTaken."""
-    project = Project(
-        organization_id=principal.organization_id, name=name, description=description, tags=dict(tags)
-    )
+    project = Project(organization_id=principal.organization_id, name=name, description=description, tags=dict(tags))
     if not ProjectRepository(session, principal.scope).add(project):
         raise ProjectNameTaken(f"there is already a project named '{name}'", name=name)
     _record(session, principal, "project.create", project, {"name": name})
@@ -97,9 +95,7 @@ def _not_found(project_id: UUID) -> ProjectNotFound:
     return ProjectNotFound(f"there is no project {project_id}")
 
 
-def _record(
-    session: Session, principal: Principal, action: str, project: Project, detail: dict[str, object]
-) -> None:
+def _record(session: Session, principal: Principal, action: str, project: Project, detail: dict[str, object]) -> None:
     audit.record(
         session,
         principal,

@@ -39,15 +39,15 @@ def list_models(
 @router.get("/models/{model_id}")
 def get_model(model_id: UUID, principal: Reader, session: Transaction) -> ModelRead:
     """Read one model, with its newest version."""
-    return _model(*service.get_model(session, principal.scope, model_id))
+    model = service.get_model(session, principal.scope, model_id)
+    return _model(model, service.newest_version(session, principal.scope, model_id))
 
 
 @router.patch("/models/{model_id}")
 def update_model(model_id: UUID, body: ModelUpdate, principal: Writer, session: Transaction) -> ModelRead:
     """Change description or tags; what is left out stays."""
-    return _model(
-        *service.update_model(session, principal, model_id, description=body.description, tags=body.tags)
-    )
+    model = service.update_model(session, principal, model_id, description=body.description, tags=body.tags)
+    return _model(model, service.newest_version(session, principal.scope, model_id))
 
 
 @router.get("/models/{model_id}/versions")
@@ -63,7 +63,7 @@ def list_versions(
 def get_version(version_id: UUID, principal: Reader, session: Transaction) -> ModelVersionDetail:
     """Read one version: files, signature, metrics, report, and where it comes from."""
     version = service.get_version(session, principal.scope, version_id)
-    model, _ = service.get_model(session, principal.scope, version.model_id)
+    model = service.get_model(session, principal.scope, version.model_id)
     known = ModelVersionRead.model_validate(version).model_dump()
     return ModelVersionDetail(**known, model_name=model.name)
 

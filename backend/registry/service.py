@@ -128,13 +128,17 @@ def version_files(version: ModelVersion) -> list[FileRef]:
 # --- models ---
 
 
-def get_model(session: Session, scope: Scope, model_id: UUID) -> tuple[Model, ModelVersion | None]:
-    """One model and its newest version. Raises ModelNotFound (404)."""
-    repository = RegistryRepository(session, scope)
-    model = repository.model(model_id)
+def get_model(session: Session, scope: Scope, model_id: UUID) -> Model:
+    """One model. Raises ModelNotFound (404)."""
+    model = RegistryRepository(session, scope).model(model_id)
     if model is None:
         raise ModelNotFound(f"there is no model {model_id}")
-    return model, repository.newest_versions([model_id]).get(model_id)
+    return model
+
+
+def newest_version(session: Session, scope: Scope, model_id: UUID) -> ModelVersion | None:
+    """The model's version with the highest number."""
+    return RegistryRepository(session, scope).newest_versions([model_id]).get(model_id)
 
 
 def list_models(
@@ -154,9 +158,9 @@ def update_model(
     *,
     description: str | None = None,
     tags: dict[str, str] | None = None,
-) -> tuple[Model, ModelVersion | None]:
+) -> Model:
     """Change description or all tags; None leaves them. Raises ModelNotFound."""
-    model, newest = get_model(session, principal.scope, model_id)
+    model = get_model(session, principal.scope, model_id)
     changed = []
     if description is not None:
         model.description = description
@@ -173,7 +177,7 @@ def update_model(
         resource_id=model.id,
         detail={"changed": changed},
     )
-    return model, newest
+    return model
 
 
 # --- versions ---

@@ -86,9 +86,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("body", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column(
-            "built_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("built_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_route_table_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_route_table")),
     )
@@ -104,7 +102,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
     )
-    op.create_index("uq_users_email_lower", "users", [sa.literal_column("lower('email')")], unique=True)
+    op.create_index("uq_users_email_lower", "users", [sa.literal_column("lower(email)")], unique=True)
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -126,9 +124,7 @@ def upgrade() -> None:
             "created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.ForeignKeyConstraint(["created_by"], ["users.id"], name=op.f("fk_api_keys_created_by")),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_api_keys_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_api_keys_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("access_key_id", name=op.f("uq_api_keys_access_key_id")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_api_keys_organization_id_id")),
@@ -243,9 +239,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "role in ('owner','admin','developer','viewer','billing')", name=op.f("ck_memberships_role")
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_memberships_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_memberships_organization_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_memberships_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_memberships")),
         sa.UniqueConstraint("organization_id", "user_id", name=op.f("uq_memberships_organization_id_user_id")),
@@ -279,9 +273,7 @@ def upgrade() -> None:
         sa.Column(
             "created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_projects_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_projects_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_projects_organization_id_id")),
         sa.UniqueConstraint("organization_id", "name", name=op.f("uq_projects_organization_id_name")),
@@ -297,9 +289,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_quotas_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quotas")),
-        sa.UniqueConstraint(
-            "organization_id", "instance_type", name=op.f("uq_quotas_organization_id_instance_type")
-        ),
+        sa.UniqueConstraint("organization_id", "instance_type", name=op.f("uq_quotas_organization_id_instance_type")),
     )
     op.create_table(
         "report_cursors",
@@ -323,9 +313,7 @@ def upgrade() -> None:
         sa.Column(
             "created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_sessions_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_sessions_organization_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_sessions_organization_id_id")),
@@ -348,9 +336,7 @@ def upgrade() -> None:
             ["projects.organization_id", "projects.id"],
             name=op.f("fk_budgets_organization_id_project_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_budgets_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_budgets_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_budgets")),
     )
     op.create_table(
@@ -373,9 +359,7 @@ def upgrade() -> None:
             ["projects.organization_id", "projects.id"],
             name=op.f("fk_datasets_organization_id_project_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_datasets_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_datasets_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_datasets")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_datasets_organization_id_id")),
         sa.UniqueConstraint(
@@ -411,9 +395,7 @@ def upgrade() -> None:
             ["projects.organization_id", "projects.id"],
             name=op.f("fk_endpoints_organization_id_project_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_endpoints_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_endpoints_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_endpoints")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_endpoints_organization_id_id")),
     )
@@ -461,17 +443,13 @@ def upgrade() -> None:
         sa.Column("lease_token", sa.Uuid(), nullable=True),
         sa.Column("lease_expires_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.CheckConstraint("market in ('on-demand','spot')", name=op.f("ck_instances_market")),
-        sa.ForeignKeyConstraint(
-            ["instance_type"], ["instance_types.name"], name=op.f("fk_instances_instance_type")
-        ),
+        sa.ForeignKeyConstraint(["instance_type"], ["instance_types.name"], name=op.f("fk_instances_instance_type")),
         sa.ForeignKeyConstraint(
             ["organization_id", "project_id"],
             ["projects.organization_id", "projects.id"],
             name=op.f("fk_instances_organization_id_project_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_instances_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_instances_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_instances")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_instances_organization_id_id")),
         sa.UniqueConstraint("tag", name=op.f("uq_instances_tag")),
@@ -533,13 +511,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_jobs_organization_id_id")),
         sa.UniqueConstraint("organization_id", "name", name=op.f("uq_jobs_organization_id_name")),
     )
-    op.create_index(
-        "ix_jobs_due", "jobs", ["due_at"], unique=False, postgresql_where=sa.text("due_at IS NOT NULL")
-    )
+    op.create_index("ix_jobs_due", "jobs", ["due_at"], unique=False, postgresql_where=sa.text("due_at IS NOT NULL"))
     op.create_index("ix_jobs_list", "jobs", ["organization_id", "created_at", "id"], unique=False)
-    op.create_index(
-        "ix_jobs_list_project", "jobs", ["organization_id", "project_id", "created_at", "id"], unique=False
-    )
+    op.create_index("ix_jobs_list_project", "jobs", ["organization_id", "project_id", "created_at", "id"], unique=False)
     op.create_index("ix_jobs_list_status", "jobs", ["organization_id", "status", "created_at", "id"], unique=False)
     op.create_table(
         "models",
@@ -673,9 +647,7 @@ def upgrade() -> None:
             ["instances.organization_id", "instances.id"],
             name=op.f("fk_assignments_organization_id_instance_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_assignments_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_assignments_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_assignments")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_assignments_organization_id_id")),
     )
@@ -715,9 +687,7 @@ def upgrade() -> None:
             ["jobs.organization_id", "jobs.id"],
             name=op.f("fk_attempts_organization_id_job_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_attempts_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_attempts_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
         sa.UniqueConstraint("job_id", "number", name=op.f("uq_attempts_job_id_number")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_attempts_organization_id_id")),
@@ -756,9 +726,7 @@ def upgrade() -> None:
             ["usage_records.organization_id", "usage_records.id"],
             name=op.f("fk_charges_organization_id_usage_record_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_charges_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_charges_organization_id")),
         sa.ForeignKeyConstraint(["price_id"], ["prices.id"], name=op.f("fk_charges_price_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_charges")),
         sa.UniqueConstraint(
@@ -770,9 +738,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_charges_month", "charges", ["organization_id", "from_at"], unique=False)
-    op.create_index(
-        "ix_charges_resource", "charges", ["organization_id", "resource_kind", "resource_id"], unique=False
-    )
+    op.create_index("ix_charges_resource", "charges", ["organization_id", "resource_kind", "resource_id"], unique=False)
     op.create_table(
         "dataset_files",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -914,9 +880,7 @@ def upgrade() -> None:
             ["datasets.organization_id", "datasets.id"],
             name=op.f("fk_uploads_organization_id_dataset_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_uploads_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_uploads_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_uploads_organization_id_id")),
     )
@@ -941,9 +905,7 @@ def upgrade() -> None:
             ["jobs.organization_id", "jobs.id"],
             name=op.f("fk_checkpoints_organization_id_job_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_checkpoints_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_checkpoints_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoints")),
         sa.UniqueConstraint("attempt_id", "step", name=op.f("uq_checkpoints_attempt_id_step")),
     )
@@ -973,9 +935,7 @@ def upgrade() -> None:
             ["jobs.organization_id", "jobs.id"],
             name=op.f("fk_log_chunks_organization_id_job_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_log_chunks_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_log_chunks_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_log_chunks")),
         sa.UniqueConstraint("attempt_id", "epoch", "seq", name=op.f("uq_log_chunks_attempt_id_epoch_seq")),
     )
@@ -1071,9 +1031,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("model_id", "number", name=op.f("uq_model_versions_model_id_number")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_model_versions_organization_id_id")),
     )
-    op.create_index(
-        "ix_model_versions_list", "model_versions", ["organization_id", "model_id", "number"], unique=False
-    )
+    op.create_index("ix_model_versions_list", "model_versions", ["organization_id", "model_id", "number"], unique=False)
     op.create_table(
         "replicas",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -1107,9 +1065,7 @@ def upgrade() -> None:
             ["instances.organization_id", "instances.id"],
             name=op.f("fk_replicas_organization_id_instance_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_replicas_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_replicas_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_replicas")),
         sa.UniqueConstraint("organization_id", "id", name=op.f("uq_replicas_organization_id_id")),
     )
@@ -1139,9 +1095,7 @@ def upgrade() -> None:
             ["assignments.organization_id", "assignments.id"],
             name=op.f("fk_reports_organization_id_assignment_id"),
         ),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_reports_organization_id")
-        ),
+        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name=op.f("fk_reports_organization_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
         sa.UniqueConstraint("assignment_id", "epoch", "seq", name=op.f("uq_reports_assignment_id_epoch_seq")),
     )

@@ -185,9 +185,7 @@ def _grant_operator(table: str) -> None:
         op.execute(f"GRANT SELECT ON {table} TO modelyard_operator")
         return
     columns = op.get_bind().execute(
-        text(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = :t"
-        ),
+        text("SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = :t"),
         {"t": table},
     )
     shown = ", ".join(sorted(set(columns.scalars()) - set(hidden)))

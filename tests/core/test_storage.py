@@ -93,9 +93,7 @@ def test_a_reader_that_fails_midway_stores_nothing(store: ObjectStore, organizat
 def test_concurrent_puts_of_one_blob_agree(store: ObjectStore, organization_id: UUID) -> None:
     data = io.BytesIO(b"same" * 500_000).getvalue()
     with ThreadPoolExecutor(4) as pool:
-        sizes = list(
-            pool.map(lambda _: store.put_blob(organization_id, sha256(data), chunks(data, 65_536)), range(8))
-        )
+        sizes = list(pool.map(lambda _: store.put_blob(organization_id, sha256(data), chunks(data, 65_536)), range(8)))
     assert sizes == [len(data)] * 8
     assert store.keys("blobs/") == [blob_key(organization_id, sha256(data))]
 

@@ -12,7 +12,9 @@ import psutil
 import psycopg
 import pytest
 import redis
-from kombu import Connection
+from kombu.connection import Connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
 from backend.platform.embedded_postgres import EmbeddedPostgres
@@ -20,6 +22,7 @@ from backend.platform.embedded_valkey import EmbeddedValkey
 from backend.platform.errors import PathTooLong, ServerNotStarted, UnsafeFolder
 
 pytestmark = pytest.mark.integration
+ONCE = Retry(NoBackoff(), 0)
 Folders = tuple[Path, Path]
 
 
@@ -60,10 +63,10 @@ def test_postgres_refuses_a_log_in_without_or_with_a_wrong_password(
 
 def test_valkey_refuses_a_log_in_without_or_with_a_wrong_password(embedded_valkey: EmbeddedValkey) -> None:
     path = str(embedded_valkey.socket_path)
-    with redis.Redis(unix_socket_path=path) as client, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(unix_socket_path=path, retry=ONCE) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
     with (
-        redis.Redis(unix_socket_path=path, username="admin", password="wrong") as client,
+        redis.Redis(unix_socket_path=path, username="admin", password="wrong", retry=ONCE) as client,
         pytest.raises(redis.AuthenticationError),
     ):
         client.ping()
@@ -82,7 +85,7 @@ def test_valkey_admin_makes_confined_users(embedded_valkey: EmbeddedValkey) -> N
 
 
 def test_kombu_connects_to_valkey_over_the_socket(embedded_valkey: EmbeddedValkey) -> None:
-    with Connection(embedded_valkey.broker_url()) as connection:
+    with Connection(embedded_valkey.broker_url()) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
         connection.ensure_connection(max_retries=1)
         queue = connection.SimpleQueue("platform-test")
         queue.put({"row": 1})

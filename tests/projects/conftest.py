@@ -16,9 +16,7 @@ def add_job(controller_database: Database) -> Callable[[Tenant], None]:
 
     def add(tenant: Tenant) -> None:
         with controller_database.unit_of_work() as session:
-            session.merge(
-                InstanceType(name="test.projects", provider="local", vcpus=1, memory_bytes=1, description="")
-            )
+            session.merge(InstanceType(name="test.projects", provider="local", vcpus=1, memory_bytes=1, description=""))
             session.flush()
             session.add(
                 Job(

@@ -85,9 +85,7 @@ def test_another_organization_sees_nothing_of_it(make_client: Clients, make_tena
     assert [item["id"] for item in stranger.get(URL).json()["items"]] == [str(other.project_id)]
 
 
-@pytest.mark.parametrize(
-    ("role", "status"), [("viewer", 403), ("billing", 403), ("developer", 201), ("admin", 201)]
-)
+@pytest.mark.parametrize(("role", "status"), [("viewer", 403), ("billing", 403), ("developer", 201), ("admin", 201)])
 def test_what_roles_may(make_client: Clients, tenant: Tenant, role: str, status: int) -> None:
     caller = make_client(tenant, role)
     assert caller.get(URL).status_code == 200

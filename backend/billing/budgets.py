@@ -1,0 +1,171 @@
+"""Budgets: a monthly limit on charges, and the holds on spending it places.
+
+A budget with `hold_at_limit` whose charges of this month reach its amount places one hold, on its project or
+on the organization. The hold is lifted by itself when the limit is no longer reached (a new month, a larger
+amount, the budget gone), or by a person; then it stays lifted for that month and that amount.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from backend.billing import rating
+from backend.billing.costs import month_start
+from backend.billing.errors import BudgetNotFound, BudgetProjectUnknown, SpendingHoldNotFound
+from backend.billing.models import Budget, SpendingHold
+from backend.billing.repository import BudgetRepository, ChargeRepository, Filters
+from backend.core.clock import database_now
+from backend.core.db import Scope
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class BudgetStatus:
+    """A budget and the month's charges so far."""
+
+    budget: Budget
+    spent: Decimal
+    alerts: list[int]
+    """The alert percents that are reached."""
+
+    @property
+    def reached(self) -> bool:
+        """The charges have reached the amount."""
+        return self.spent >= self.budget.amount
+
+
+def create_budget(
+    session: Session,
+    scope: Scope,
+    *,
+    project_id: UUID | None,
+    amount: Decimal,
+    alert_percents: list[int],
+    hold_at_limit: bool,
+) -> BudgetStatus:
+    """A new budget for a project, or for all. Raises BudgetProjectUnknown."""
+    budget = Budget(
+        project_id=project_id, amount=amount, alert_percents=sorted(alert_percents), hold_at_limit=hold_at_limit
+    )
+    try:
+        with session.begin_nested():
+            BudgetRepository(session, scope).add(budget)
+    except IntegrityError as error:
+        raise BudgetProjectUnknown(f"there is no project {project_id}") from error
+    return _status(session, scope, budget, database_now(session))
+
+
+def list_budgets(session: Session, scope: Scope) -> list[BudgetStatus]:
+    """All budgets, oldest first."""
+    now = database_now(session)
+    return [_status(session, scope, budget, now) for budget in BudgetRepository(session, scope).budgets()]
+
+
+def get_budget(session: Session, scope: Scope, budget_id: UUID) -> BudgetStatus:
+    """One budget. Raises BudgetNotFound."""
+    return _status(session, scope, _load(session, scope, budget_id), database_now(session))
+
+
+def change_budget(
+    session: Session,
+    scope: Scope,
+    budget_id: UUID,
+    *,
+    amount: Decimal | None = None,
+    alert_percents: list[int] | None = None,
+    hold_at_limit: bool | None = None,
+) -> BudgetStatus:
+    """Change what is given. Raises BudgetNotFound."""
+    budget = _load(session, scope, budget_id)
+    if amount is not None:
+        budget.amount = amount
+    if alert_percents is not None:
+        budget.alert_percents = sorted(alert_percents)
+    if hold_at_limit is not None:
+        budget.hold_at_limit = hold_at_limit
+    session.flush()
+    return _status(session, scope, budget, database_now(session))
+
+
+def delete_budget(session: Session, scope: Scope, budget_id: UUID) -> None:
+    """Remove a budget; the next check lifts its hold. Raises BudgetNotFound."""
+    BudgetRepository(session, scope).delete(_load(session, scope, budget_id))
+
+
+def open_hold(session: Session, scope: Scope, project_id: UUID | None) -> SpendingHold | None:
+    """The hold that stops new spending of this project, if there is one (its own or the organization's)."""
+    return BudgetRepository(session, scope).open_for(project_id)
+
+
+def list_holds(session: Session, scope: Scope) -> Sequence[SpendingHold]:
+    """Open holds on spending, oldest first."""
+    return BudgetRepository(session, scope).open_holds()
+
+
+def lift_hold(session: Session, scope: Scope, hold_id: UUID) -> SpendingHold:
+    """Allow spending again. Raises SpendingHoldNotFound when no such hold is open."""
+    hold = BudgetRepository(session, scope).open_hold(hold_id)
+    if hold is None:
+        raise SpendingHoldNotFound(f"there is no open spending hold {hold_id}")
+    hold.lifted_at = database_now(session)
+    return hold
+
+
+def check_budgets(session: Session, scope: Scope) -> int:
+    """Place and lift the organization's holds; returns how many it placed or lifted."""
+    budgets = BudgetRepository(session, scope)
+    now = database_now(session)
+    reached = {
+        budget.id: status
+        for budget in budgets.budgets(lock=True)
+        if budget.hold_at_limit and (status := _status(session, scope, budget, now)).reached
+    }
+    changed = 0
+    for hold in budgets.open_holds():
+        if hold.budget_id is not None and hold.budget_id not in reached:
+            hold.lifted_at = now
+            changed += 1
+    held = {hold.budget_id for hold in budgets.open_holds()}
+    for budget_id, status in reached.items():
+        if budget_id not in held and not budgets.placed_since(status.budget, month_start(now)):
+            _place(budgets, status)
+            changed += 1
+    return changed
+
+
+def _place(budgets: BudgetRepository, status: BudgetStatus) -> None:
+    budget = status.budget
+    whose = "this project" if budget.project_id else "the organization"
+    budgets.add(
+        SpendingHold(
+            project_id=budget.project_id,
+            budget_id=budget.id,
+            limit_amount=budget.amount,
+            reason=(
+                f"charges of {whose} this month are {rating.money(status.spent)}, "
+                f"and the budget is {rating.money(budget.amount)}"
+            ),
+        )
+    )
+    log.info("spending_hold_placed", organization_id=str(budget.organization_id), budget_id=str(budget.id))
+
+
+def _status(session: Session, scope: Scope, budget: Budget, now: datetime) -> BudgetStatus:
+    filters = Filters(project_id=budget.project_id, from_at=month_start(now))
+    spent = ChargeRepository(session, scope).total(filters)
+    reached = [percent for percent in budget.alert_percents if spent * 100 >= budget.amount * percent]
+    return BudgetStatus(budget, spent, reached)
+
+
+def _load(session: Session, scope: Scope, budget_id: UUID) -> Budget:
+    budget = BudgetRepository(session, scope).budget(budget_id)
+    if budget is None:
+        raise BudgetNotFound(f"there is no budget {budget_id}")
+    return budget

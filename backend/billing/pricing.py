@@ -1,0 +1,59 @@
+"""Prices: what a unit of a SKU costs from when."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+
+from backend.billing import pricing_repository as repository
+from backend.billing import rating
+from backend.billing.errors import PriceInThePast, PriceNotExact
+from backend.billing.models import Price
+
+
+def set_price(
+    session: Session, sku: str, amount: Decimal, from_at: datetime, *, description: str | None = None
+) -> Price:
+    """The price of one unit of `sku` from `from_at` on, in US dollars; closes the one before. Controller role.
+
+    The unit follows from the SKU: `instance:<type>:<market>` is per second, anything else per call. Setting the
+    same amount from the same moment again changes nothing. Raises PriceNotExact for an amount that is negative or
+    finer than nine decimals, PriceInThePast where something was already charged beyond `from_at` or a price starts
+    there.
+    """
+    if not amount.is_finite() or amount < 0 or rating.decimals(amount) > rating.PRICE_DECIMALS:
+        raise PriceNotExact(f"a price is at least 0 with at most {rating.PRICE_DECIMALS} decimals, not {amount}")
+    if from_at.tzinfo is None:
+        raise PriceNotExact("a price starts at a time with a zone")
+    repository.lock_prices(session, alone=True)
+    known = repository.prices_of(session, sku)
+    same = next((price for price in known if price.effective_from == from_at), None)
+    if same is not None and same.amount == amount:
+        return same
+    if same is not None or repository.charged_after(session, sku, from_at):
+        raise PriceInThePast(f"usage of {sku} after {from_at} is already charged, or has a price from then on")
+    before = next((price for price in reversed(known) if price.effective_from < from_at), None)
+    after = next((price for price in known if price.effective_from > from_at), None)
+    if before is not None and (before.effective_to is None or before.effective_to > from_at):
+        before.effective_to = from_at
+    price = Price(
+        sku=sku,
+        unit=unit_of(sku),
+        amount=amount,
+        description=description or (before.description if before else sku),
+        effective_from=from_at,
+        effective_to=after.effective_from if after else None,
+    )
+    repository.add_price(session, price)
+    return price
+
+
+def unit_of(sku: str) -> str:
+    """`second` for instances, `call` for inference."""
+    return "second" if sku.startswith("instance:") else "call"
+
+
+def list_prices(session: Session, *, at: datetime | None) -> Sequence[Price]:
+    """All prices ever, or those in force at a moment; by SKU, then by start."""
+    return repository.prices(session, at=at)

@@ -1,0 +1,205 @@
+"""All SQL of billing that sees one tenant. `pricing_repository` holds what spans tenants."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_nothing
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from backend.billing.models import Budget, Charge, SpendingHold, UsageRecord
+from backend.core.db import Scope
+from backend.core.pagination import PageRequest, fetch_page
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list or a sum is narrowed to; `from_at` ≤ start < `to_at`."""
+
+    project_id: UUID | None = None
+    resource_kind: str | None = None
+    resource_id: UUID | None = None
+    sku: str | None = None
+    from_at: datetime | None = None
+    to_at: datetime | None = None
+
+
+class UsageRepository:
+    """Usage records of one organization."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+
+    def insert_once(self, values: Mapping[str, Any]) -> bool:
+        """Add a record unless it collides with one on a unique or exclusion constraint. False = it collided."""
+        statement = (
+            insert_or_nothing(UsageRecord)
+            .values(organization_id=self._scope.organization_id, **values)
+            .on_conflict_do_nothing()
+            .returning(UsageRecord.id)
+        )
+        return self._session.scalar(statement) is not None
+
+    def same_start(self, source_id: UUID, sku: str, from_at: datetime) -> UsageRecord | None:
+        """The record of this source and SKU that begins at this moment."""
+        return self._session.scalars(
+            select(UsageRecord).where(
+                UsageRecord.organization_id == self._scope.organization_id,
+                UsageRecord.source_id == source_id,
+                UsageRecord.sku == sku,
+                UsageRecord.from_at == from_at,
+            )
+        ).one_or_none()
+
+    def page(self, filters: Filters, page: PageRequest) -> tuple[list[UsageRecord], str | None]:
+        """Newest first, and the cursor of the next page."""
+        query = select(UsageRecord).where(*_conditions(UsageRecord, self._scope, filters))
+        return fetch_page(self._session, query, page, keys=(UsageRecord.from_at, UsageRecord.id))
+
+    def unrated(self, filters: Filters) -> list[tuple[str, int, Decimal, datetime]]:
+        """Per SKU: (sku, records, quantity, earliest start) of what has no charge yet."""
+        rows = self._session.execute(
+            select(
+                UsageRecord.sku,
+                func.count(),
+                func.sum(UsageRecord.quantity),
+                func.min(UsageRecord.from_at),
+            )
+            .where(*_conditions(UsageRecord, self._scope, filters), UsageRecord.rated_at.is_(None))
+            .group_by(UsageRecord.sku)
+            .order_by(UsageRecord.sku)
+        )
+        return [(sku, records, quantity, since) for sku, records, quantity, since in rows]
+
+    def mark_rated(self, record_ids: Sequence[UUID]) -> None:
+        """These have their charges."""
+        self._session.execute(
+            update(UsageRecord)
+            .where(
+                UsageRecord.organization_id == self._scope.organization_id,
+                UsageRecord.id.in_(record_ids),
+            )
+            .values(rated_at=func.clock_timestamp())
+            .execution_options(synchronize_session=False)
+        )
+
+
+class ChargeRepository:
+    """Charges of one organization."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+
+    def add_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append charges."""
+        if rows:
+            own = {"organization_id": self._scope.organization_id}
+            self._session.execute(insert(Charge), [{**row, **own} for row in rows])
+
+    def page(self, filters: Filters, page: PageRequest) -> tuple[list[Charge], str | None]:
+        """Newest first, and the cursor of the next page."""
+        query = select(Charge).where(*_conditions(Charge, self._scope, filters))
+        return fetch_page(self._session, query, page, keys=(Charge.from_at, Charge.id))
+
+    def total(self, filters: Filters) -> Decimal:
+        """The exact sum of amounts."""
+        total = self._session.scalar(select(func.sum(Charge.amount)).where(*_conditions(Charge, self._scope, filters)))
+        return total or Decimal(0)
+
+    def sums(self, filters: Filters, *by: ColumnElement[Any] | InstrumentedAttribute[Any]) -> list[tuple[Any, ...]]:
+        """Rows (*by, quantity, amount), the largest amount first."""
+        amount = func.sum(Charge.amount)
+        rows = self._session.execute(
+            select(*by, func.sum(Charge.quantity), amount)
+            .where(*_conditions(Charge, self._scope, filters))
+            .group_by(*by)
+            .order_by(amount.desc(), *by)
+        )
+        return [tuple(row) for row in rows]
+
+
+class BudgetRepository:
+    """Budgets and spending holds of one organization."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+
+    def add(self, row: Budget | SpendingHold) -> None:
+        """Insert a budget or a hold."""
+        row.organization_id = self._scope.organization_id
+        self._session.add(row)
+        self._session.flush()
+
+    def budgets(self, *, lock: bool = False) -> Sequence[Budget]:
+        """All budgets, oldest first."""
+        query = select(Budget).where(Budget.organization_id == self._scope.organization_id).order_by(Budget.id)
+        return self._session.scalars(query.with_for_update(key_share=True) if lock else query).all()
+
+    def budget(self, budget_id: UUID) -> Budget | None:
+        """One budget."""
+        return self._session.scalars(
+            select(Budget).where(Budget.organization_id == self._scope.organization_id, Budget.id == budget_id)
+        ).one_or_none()
+
+    def delete(self, budget: Budget) -> None:
+        """Remove a budget; its hold is lifted by the next check."""
+        self._session.delete(budget)
+
+    def open_for(self, project_id: UUID | None) -> SpendingHold | None:
+        """The oldest open hold on the whole organization or on this project."""
+        return self._session.scalars(
+            self._open()
+            .where(or_(SpendingHold.project_id.is_(None), SpendingHold.project_id == project_id))
+            .order_by(SpendingHold.placed_at, SpendingHold.id)
+            .limit(1)
+        ).one_or_none()
+
+    def open_holds(self) -> Sequence[SpendingHold]:
+        """All open holds, oldest first."""
+        return self._session.scalars(self._open().order_by(SpendingHold.placed_at, SpendingHold.id)).all()
+
+    def open_hold(self, hold_id: UUID) -> SpendingHold | None:
+        """One open hold."""
+        return self._session.scalars(self._open().where(SpendingHold.id == hold_id)).one_or_none()
+
+    def placed_since(self, budget: Budget, since: datetime) -> bool:
+        """Whether this budget, at its present amount, has placed a hold since then, lifted or not."""
+        found = self._session.scalar(
+            select(SpendingHold.id)
+            .where(
+                SpendingHold.organization_id == self._scope.organization_id,
+                SpendingHold.budget_id == budget.id,
+                SpendingHold.limit_amount == budget.amount,
+                SpendingHold.placed_at >= since,
+            )
+            .limit(1)
+        )
+        return found is not None
+
+    def _open(self) -> Select[SpendingHold]:
+        return select(SpendingHold).where(
+            SpendingHold.organization_id == self._scope.organization_id, SpendingHold.lifted_at.is_(None)
+        )
+
+
+def _conditions(model: type[Charge] | type[UsageRecord], scope: Scope, filters: Filters) -> list[ColumnElement[bool]]:
+    pairs = (
+        (filters.project_id, model.project_id),
+        (filters.resource_kind, model.resource_kind),
+        (filters.resource_id, model.resource_id),
+        (filters.sku, model.sku),
+    )
+    found = [model.organization_id == scope.organization_id]
+    found += [column == value for value, column in pairs if value is not None]
+    if filters.from_at is not None:
+        found.append(model.from_at >= filters.from_at)
+    if filters.to_at is not None:
+        found.append(model.from_at < filters.to_at)
+    return found

@@ -1,0 +1,45 @@
+"""REST route that starts compression jobs; reading and stopping are the engine's."""
+
+from fastapi import APIRouter, status
+
+from backend.compression_jobs.errors import DatasetVersionNeeded
+from backend.compression_jobs.schemas import CompressionJobCreate
+from backend.core.http import Transaction, Writer
+from backend.jobs import service as jobs
+from backend.jobs.api import job_read
+from backend.jobs.schemas import JobRead
+from backend.registry import service as registry
+
+router = APIRouter(prefix="/api/v1", tags=["compression jobs"])
+
+
+@router.post("/compression-jobs", status_code=status.HTTP_201_CREATED)
+def create_compression_job(session: Transaction, principal: Writer, body: CompressionJobCreate) -> JobRead:
+    """Compress a model version; a version that loses too much or is not faster is refused, not registered."""
+    scope = principal.scope
+    version = registry.get_version(session, scope, body.model_version_id)
+    dataset_version_id = body.dataset_version_id or version.dataset_version_id
+    if dataset_version_id is None:
+        raise DatasetVersionNeeded(f"model version {version.id} has no dataset version; name one")
+    model_name = body.model_name or registry.get_model(session, scope, version.model_id).name
+    registry.check_model_name(session, scope, project_id=body.project_id, model_name=model_name)
+    job = jobs.submit_job(
+        session,
+        principal,
+        kind="compression",
+        project_id=body.project_id,
+        name=body.name,
+        parameters=body.parameters.model_dump(mode="json"),
+        inputs={
+            "model": {"kind": "model", "id": str(version.id)},
+            "dataset": {"kind": "dataset", "id": str(dataset_version_id)},
+        },
+        output={"model_name": model_name},
+        instance_type=body.instance_type,
+        market=body.market,
+        max_attempts=body.max_attempts,
+        max_runtime_seconds=body.max_runtime_seconds,
+        keep_alive_seconds=body.keep_alive_seconds,
+        tags=body.tags,
+    )
+    return job_read(job)

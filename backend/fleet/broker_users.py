@@ -1,0 +1,53 @@
+"""Broker users of agents: derived from rows, never stored. Each may touch its own instance's keys only.
+
+A lost user is made again by the instance controller's next look; the password is an HMAC of the instance id, so any
+process with the secret derives the same.
+"""
+
+import contextlib
+from uuid import UUID
+
+import redis
+import structlog
+
+from backend.core.bell import agent_password
+from backend.core.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def ensure(settings: Settings, instance_id: UUID) -> None:
+    """Create or renew the user of this instance's agent. A broker that is down costs only doorbells."""
+    client = _client(settings)
+    if client is None or settings.broker.agent_secret is None:
+        return
+    password = agent_password(settings.broker.agent_secret.get_secret_value(), str(instance_id))
+    with contextlib.closing(client):
+        _try(
+            client,
+            "ACL", "SETUSER", str(instance_id), "reset", "on", f">{password}",
+            f"~{instance_id}:*", f"&{instance_id}:*", "&/0.*", "+@all", "-@admin", "-@dangerous", "+info",
+        )  # fmt: skip
+
+
+def remove(settings: Settings, instance_id: UUID) -> None:
+    """The instance is gone: nobody may use its name, and its doorbells are forgotten."""
+    client = _client(settings)
+    if client is not None:
+        with contextlib.closing(client):
+            _try(client, "ACL", "DELUSER", str(instance_id))
+            _try(client, "DEL", f"{instance_id}:agent")
+
+
+def _client(settings: Settings) -> "redis.Redis | None":
+    if settings.broker.url is None:
+        return None
+    url = settings.broker.url.get_secret_value().replace("redis+socket:", "unix:", 1)
+    return redis.Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=1.0)
+
+
+def _try(client: "redis.Redis", *command: str) -> None:
+    try:
+        client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+    except redis.RedisError as error:
+        log.debug("broker_user_not_changed", error=str(error))

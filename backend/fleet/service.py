@@ -1,0 +1,336 @@
+"""Use cases of the fleet: instances on request, assignments, their state and their end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from backend.core.clock import database_now
+from backend.core.db import Doorbell, Scope, ring_after_commit
+from backend.core.ids import new_id
+from backend.core.lifecycle import record_creation, transition
+from backend.core.queue import make_due
+from backend.core.settings import ControlSettings
+from backend.fleet import states
+from backend.fleet.errors import InstanceNotFound, InstanceTypeUnknown, QuotaExceeded
+from backend.fleet.metering import meter_assignment, meter_hold
+from backend.fleet.models import Assignment, Hold, Instance, InstanceType, Report
+from backend.fleet.repository import FleetRepository
+
+CONTROL = Doorbell("fleet.control")
+CONTROLLER = "controller:fleet"
+
+
+@dataclass(frozen=True)
+class AssignmentState:
+    """What is known of an assignment now. `lost`: not heard of for longer than the grace, or its machine is gone."""
+
+    assignment: Assignment
+    instance: Instance
+    elapsed_seconds: float
+    heartbeat_age_seconds: float | None
+    lost: bool
+    loss_reason: str
+
+
+def agent_queue(instance_id: UUID) -> str:
+    """The broker key of an agent's doorbells, as the control plane (without a key prefix) sees it."""
+    return f"{instance_id}:agent"
+
+
+def ring_agent(session: Session, instance_id: UUID) -> None:
+    """Wake the agent once the transaction is committed."""
+    ring_after_commit(session, Doorbell("agent.sync", queue=agent_queue(instance_id)))
+
+
+def get_instance_type(session: Session, scope: Scope, name: str) -> InstanceType:
+    """The type of this name. Raises InstanceTypeUnknown."""
+    found = FleetRepository(session, scope).instance_type(name)
+    if found is None:
+        raise InstanceTypeUnknown(
+            f"there is no instance type '{name}'", hint="GET /api/v1/instance-types lists them"
+        )
+    return found
+
+
+def list_instance_types(session: Session, scope: Scope) -> Sequence[InstanceType]:
+    """All instance types."""
+    return FleetRepository(session, scope).instance_types()
+
+
+def list_instances(
+    session: Session, scope: Scope, *, include_terminated: bool = False, limit: int = 100
+) -> Sequence[Instance]:
+    """The organization's instances, newest first."""
+    return FleetRepository(session, scope).instances(include_terminated=include_terminated, limit=limit)
+
+
+def get_instance(session: Session, scope: Scope, instance_id: UUID) -> Instance:
+    """One instance. Raises InstanceNotFound."""
+    found = FleetRepository(session, scope).instance(instance_id)
+    if found is None:
+        raise InstanceNotFound(f"there is no instance {instance_id}")
+    return found
+
+
+# --- instances on request -----------------------------------------------------------------------
+
+
+def find_idle_instance(
+    session: Session, scope: Scope, *, project_id: UUID, instance_type: str, market: str, subject_id: UUID
+) -> Instance | None:
+    """A ready instance that `subject_id` may take, locked until the transaction ends."""
+    return FleetRepository(session, scope).idle(
+        project_id=project_id, instance_type=instance_type, market=market, subject_id=subject_id
+    )
+
+
+def requested_instance(session: Session, scope: Scope, subject_id: UUID) -> Instance | None:
+    """The newest instance asked for on behalf of this job or replica, whatever its status."""
+    return FleetRepository(session, scope).newest_requested_for(subject_id)
+
+
+def request_instance(
+    session: Session, scope: Scope, *, project_id: UUID, instance_type: str, market: str, requested_for: UUID
+) -> Instance:
+    """A new instance row, `requested`. Raises InstanceTypeUnknown, QuotaExceeded."""
+    repository = FleetRepository(session, scope)
+    shape = get_instance_type(session, scope, instance_type)
+    for name, allowed in repository.quotas(instance_type).items():
+        used = repository.open_instances(None if name == "*" else name)
+        if used >= allowed:
+            what = "instances" if name == "*" else f"{name} instances"
+            raise QuotaExceeded(f"{used} of {allowed} {what} are in use", quota=name, used=used, allowed=allowed)
+    instance_id = new_id()
+    instance = Instance(
+        id=instance_id,
+        organization_id=scope.organization_id,
+        project_id=project_id,
+        instance_type=shape.name,
+        market=market,
+        provider=shape.provider,
+        tag=f"my-{instance_id}",
+        status=states.REQUESTED,
+        status_reason="waiting for the provider",
+        requested_for=requested_for,
+        due_at=database_now(session),
+    )
+    repository.add(instance)
+    record_creation(session, "instance", instance, reason=f"requested for {requested_for}", actor=CONTROLLER)
+    ring_after_commit(session, CONTROL)
+    return instance
+
+
+def count_failed_requests(session: Session, scope: Scope, subject_id: UUID) -> int:
+    """Instances asked for on behalf of this subject that went before they were ever assigned to it."""
+    return FleetRepository(session, scope).failed_requests(subject_id)
+
+
+def give_up_request(session: Session, scope: Scope, subject_id: UUID) -> None:
+    """Nobody needs the instance that was asked for on behalf of this subject any more."""
+    instance = FleetRepository(session, scope).newest_requested_for(subject_id)
+    if instance is not None and instance.status != states.TERMINATED:
+        instance.requested_for = None
+        instance.due_at = database_now(session)
+        ring_after_commit(session, CONTROL)
+
+
+# --- assignments ----------------------------------------------------------------------------------
+
+
+def assign(
+    session: Session,
+    scope: Scope,
+    instance: Instance,
+    *,
+    subject_kind: str,
+    subject_id: UUID,
+    project_id: UUID,
+    resource_kind: str,
+    resource_id: UUID,
+    resource_name: str,
+    spec: msgspec.Struct,
+) -> Assignment:
+    """Tell an instance what to do. Ends a hold on it (with its last slice) and wakes its agent."""
+    repository = FleetRepository(session, scope)
+    _end_hold(session, scope, instance)
+    instance.requested_for = None
+    assignment = Assignment(
+        organization_id=scope.organization_id,
+        instance_id=instance.id,
+        subject_kind=subject_kind,
+        subject_id=subject_id,
+        project_id=project_id,
+        resource_kind=resource_kind,
+        resource_id=resource_id,
+        resource_name=resource_name,
+        epoch=1,
+        desired="run",
+        spec=msgspec.to_builtins(spec),
+    )
+    repository.add(assignment)
+    ring_agent(session, instance.id)
+    return assignment
+
+
+def ask_to_stop(session: Session, scope: Scope, assignment_id: UUID, reason: str) -> None:
+    """Desired state: stopped. The agent sends SIGTERM, waits, then kills."""
+    assignment = FleetRepository(session, scope).assignment(assignment_id, lock=True)
+    if assignment is not None and assignment.ended_at is None and assignment.desired != "stop":
+        assignment.desired = "stop"
+        assignment.stop_reason = reason
+        ring_agent(session, assignment.instance_id)
+
+
+def accept_start(session: Session, scope: Scope, assignment_id: UUID, *, at: datetime) -> None:
+    """The start report was accepted at `at` (Postgres's clock): the meter runs."""
+    assignment = FleetRepository(session, scope).assignment(assignment_id, lock=True)
+    if assignment is not None and assignment.started_at is None:
+        assignment.started_at = at
+
+
+def unapplied_reports(session: Session, scope: Scope, assignment_id: UUID) -> Sequence[Report]:
+    """Reports no controller has acted on, in order."""
+    return FleetRepository(session, scope).unapplied_reports(assignment_id)
+
+
+def mark_applied(session: Session, scope: Scope, reports: Sequence[Report]) -> None:
+    """A controller acted on these."""
+    if reports:
+        FleetRepository(session, scope).mark_applied([report.id for report in reports])
+
+
+def assignment_state(
+    session: Session, scope: Scope, assignment_id: UUID, control: ControlSettings
+) -> AssignmentState | None:
+    """The assignment, its instance, and whether it is lost; None when it does not exist."""
+    repository = FleetRepository(session, scope)
+    assignment = repository.assignment(assignment_id, lock=True)
+    if assignment is None:
+        return None
+    instance = get_instance(session, scope, assignment.instance_id)
+    heard = repository.assignment_heartbeat(assignment_id)
+    elapsed, age = heard if heard is not None else (0.0, None)
+    silence = repository.heartbeat_age(instance.id)
+    if instance.status in (states.TERMINATING, states.TERMINATED):
+        lost, why = True, f"its instance is {instance.status}: {instance.status_reason}"
+    elif silence is not None and silence > control.lost_after_seconds:
+        lost, why = True, f"its instance was silent for {silence:.0f} s"
+    elif heard is not None and age is not None and age > control.lost_after_seconds:
+        lost, why = True, f"the agent has not spoken of it for {age:.0f} s"
+    else:
+        lost, why = False, ""
+    return AssignmentState(assignment, instance, elapsed, age, lost, why)
+
+
+def close_assignment(
+    session: Session,
+    scope: Scope,
+    assignment_id: UUID,
+    *,
+    elapsed_seconds: float | None = None,
+    keep_alive_seconds: float = 0,
+) -> None:
+    """Write the last slice and end the assignment; its instance goes to a hold, or goes.
+
+    `elapsed_seconds`: from the end report; None = the last heartbeat's (the assignment was lost).
+    """
+    repository = FleetRepository(session, scope)
+    assignment = repository.assignment(assignment_id, lock=True)
+    if assignment is None or assignment.ended_at is not None:
+        return
+    instance = get_instance(session, scope, assignment.instance_id)
+    heard = repository.assignment_heartbeat(assignment_id)
+    elapsed = elapsed_seconds if elapsed_seconds is not None else (heard[0] if heard else 0.0)
+    meter_assignment(session, scope, instance, assignment, elapsed_seconds=elapsed, at_least_seconds=0)
+    now = database_now(session)
+    assignment.ended_at = now
+    usable = instance.status == states.READY and instance.drain_requested_at is None
+    if keep_alive_seconds > 0 and usable and elapsed_seconds is not None:
+        # The hold begins where the bill of the assignment ended, so no second is lost or counted twice.
+        repository.add(
+            Hold(
+                organization_id=scope.organization_id,
+                instance_id=instance.id,
+                project_id=assignment.project_id,
+                reason="warm pool",
+                started_at=max(assignment.billed_until or now, now),
+                until_at=now + timedelta(seconds=keep_alive_seconds),
+            )
+        )
+    elif instance.drain_requested_at is None:
+        instance.drain_requested_at = now
+    make_due(session, Instance, [instance.id])
+    ring_after_commit(session, CONTROL)
+    ring_agent(session, instance.id)
+
+
+def request_drain(session: Session, scope: Scope, instance_id: UUID) -> Instance:
+    """An operator's intent: no new work on this instance; it goes when what it does has ended."""
+    instance = get_instance(session, scope, instance_id)
+    if instance.drain_requested_at is None:
+        instance.drain_requested_at = database_now(session)
+        make_due(session, Instance, [instance.id])
+        ring_after_commit(session, CONTROL)
+        ring_agent(session, instance.id)
+    return instance
+
+
+# --- for the instance controller --------------------------------------------------------------------
+
+
+def move(session: Session, instance: Instance, to: str, reason: str) -> None:
+    """A legal transition of an instance, with its event."""
+    transition(session, "instance", instance, to, states.TRANSITIONS, reason=reason, actor=CONTROLLER)
+    now = database_now(session)
+    if to == states.READY:
+        instance.ready_at = now
+    elif to == states.TERMINATING:
+        instance.terminating_at = now
+    elif to == states.TERMINATED:
+        instance.terminated_at = now
+
+
+def meter_instance(session: Session, scope: Scope, instance: Instance, control: ControlSettings) -> None:
+    """Write the slices that are due for what the instance does now."""
+    repository = FleetRepository(session, scope)
+    for open_assignment in repository.open_assignments(instance.id):
+        assignment = repository.assignment(open_assignment.id, lock=True)
+        heard = repository.assignment_heartbeat(open_assignment.id)
+        if assignment is not None and heard is not None:
+            meter_assignment(
+                session,
+                scope,
+                instance,
+                assignment,
+                elapsed_seconds=heard[0],
+                at_least_seconds=control.usage_slice_seconds,
+            )
+    hold = repository.open_hold(instance.id)
+    if hold is not None:
+        now = database_now(session)
+        meter_hold(session, scope, instance, hold, to_at=now, at_least_seconds=control.usage_slice_seconds)
+
+
+def end_hold_if_over(session: Session, scope: Scope, instance: Instance) -> bool:
+    """Whether the instance is kept by a hold still; a hold whose time has come is ended."""
+    hold = FleetRepository(session, scope).open_hold(instance.id)
+    if hold is None:
+        return False
+    if hold.until_at > database_now(session) and instance.drain_requested_at is None:
+        return True
+    _end_hold(session, scope, instance)
+    return False
+
+
+def _end_hold(session: Session, scope: Scope, instance: Instance) -> None:
+    hold = FleetRepository(session, scope).open_hold(instance.id)
+    if hold is None:
+        return
+    now = min(database_now(session), hold.until_at)
+    meter_hold(session, scope, instance, hold, to_at=now, at_least_seconds=0)
+    hold.ended_at = now
+    session.flush()

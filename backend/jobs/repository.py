@@ -1,0 +1,164 @@
+"""All SQL of the job engine, within one organization."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import Session
+
+from backend.core.db import Scope
+from backend.core.lifecycle import Event
+from backend.core.pagination import PageRequest, fetch_page
+from backend.jobs import states
+from backend.jobs.models import Attempt, Checkpoint, Job, LogChunk, MetricChunk
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """What a list is narrowed to; None = any."""
+
+    project_id: UUID | None = None
+    kind: str | None = None
+    status: str | None = None
+    name_contains: str | None = None
+
+
+class JobRepository:
+    """Jobs, attempts, checkpoints, metrics, logs and events of one organization."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._organization_id = scope.organization_id
+
+    def add(self, row: object) -> None:
+        """Insert a row of this organization."""
+        self._session.add(row)
+        self._session.flush()
+
+    def job(self, job_id: UUID, *, lock: bool = False) -> Job | None:
+        """One job."""
+        query = self._jobs().where(Job.id == job_id)
+        return self._session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+    def name_taken(self, name: str) -> bool:
+        """Whether a job of the organization has this name."""
+        return self._session.scalar(self._jobs().where(Job.name == name).with_only_columns(func.count())) == 1
+
+    def page(self, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
+        """Newest first, and the cursor of the next page."""
+        query = self._jobs()
+        if where.project_id is not None:
+            query = query.where(Job.project_id == where.project_id)
+        if where.kind is not None:
+            query = query.where(Job.kind == where.kind)
+        if where.status is not None:
+            query = query.where(Job.status == where.status)
+        if where.name_contains:
+            query = query.where(Job.name.icontains(where.name_contains, autoescape=True))
+        return fetch_page(self._session, query, page, keys=[Job.created_at, Job.id])
+
+    def count_unfinished(self) -> int:
+        """Jobs that have not ended."""
+        query = self._jobs().where(Job.status.notin_(states.FINAL)).with_only_columns(func.count())
+        return self._session.scalar(query) or 0
+
+    # --- attempts ---------------------------------------------------------------------------------
+
+    def attempt(self, attempt_id: UUID) -> Attempt | None:
+        """One attempt."""
+        return self._session.scalars(
+            select(Attempt).where(Attempt.organization_id == self._organization_id, Attempt.id == attempt_id)
+        ).one_or_none()
+
+    def attempts(self, job_id: UUID) -> Sequence[Attempt]:
+        """First to last."""
+        return self._session.scalars(
+            select(Attempt)
+            .where(Attempt.organization_id == self._organization_id, Attempt.job_id == job_id)
+            .order_by(Attempt.number)
+        ).all()
+
+    def open_attempt(self, job_id: UUID) -> Attempt | None:
+        """The attempt that has not ended."""
+        return self._session.scalars(
+            select(Attempt).where(
+                Attempt.organization_id == self._organization_id,
+                Attempt.job_id == job_id,
+                Attempt.ended_at.is_(None),
+            )
+        ).one_or_none()
+
+    # --- what attempts leave --------------------------------------------------------------------------
+
+    def newest_checkpoint(self, job_id: UUID) -> Checkpoint | None:
+        """The complete checkpoint with the highest step."""
+        return self._session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.organization_id == self._organization_id, Checkpoint.job_id == job_id)
+            .order_by(Checkpoint.step.desc(), Checkpoint.created_at.desc())
+            .limit(1)
+        ).one_or_none()
+
+    def checkpoint_exists(self, attempt_id: UUID, step: int) -> bool:
+        """Whether this attempt's checkpoint is recorded."""
+        query = select(func.count()).where(
+            Checkpoint.organization_id == self._organization_id,
+            Checkpoint.attempt_id == attempt_id,
+            Checkpoint.step == step,
+        )
+        return bool(self._session.scalar(query))
+
+    def checkpoints(self, job_id: UUID) -> Sequence[Checkpoint]:
+        """By step."""
+        return self._session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.organization_id == self._organization_id, Checkpoint.job_id == job_id)
+            .order_by(Checkpoint.step)
+        ).all()
+
+    def metric_chunks(self, job_id: UUID, name: str | None) -> Sequence[MetricChunk]:
+        """In the order they were said."""
+        query = (
+            select(MetricChunk)
+            .where(MetricChunk.organization_id == self._organization_id, MetricChunk.job_id == job_id)
+            .order_by(MetricChunk.name, MetricChunk.id)
+        )
+        return self._session.scalars(query if name is None else query.where(MetricChunk.name == name)).all()
+
+    def log_chunks(self, job_id: UUID, *, after: UUID | None, limit: int) -> Sequence[LogChunk]:
+        """Oldest first, after a chunk already read. Chunk ids grow with time."""
+        query = (
+            select(LogChunk)
+            .where(LogChunk.organization_id == self._organization_id, LogChunk.job_id == job_id)
+            .order_by(LogChunk.attempt_number, LogChunk.id)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(LogChunk.id > after)
+        return self._session.scalars(query).all()
+
+    def last_log_chunks(self, job_id: UUID, *, limit: int) -> Sequence[LogChunk]:
+        """The newest chunks, oldest first."""
+        rows = self._session.scalars(
+            select(LogChunk)
+            .where(LogChunk.organization_id == self._organization_id, LogChunk.job_id == job_id)
+            .order_by(LogChunk.id.desc())
+            .limit(limit)
+        ).all()
+        return list(reversed(rows))
+
+    def events(self, resource_ids: Sequence[UUID]) -> Sequence[Event]:
+        """Status changes of a job and its attempts, oldest first."""
+        return self._session.scalars(
+            select(Event)
+            .where(
+                Event.organization_id == self._organization_id,
+                or_(Event.resource_kind == "job", Event.resource_kind == "attempt"),
+                Event.resource_id.in_(resource_ids),
+            )
+            .order_by(Event.at, Event.id)
+        ).all()
+
+    def _jobs(self) -> Select[Job]:
+        return select(Job).where(Job.organization_id == self._organization_id)

@@ -1,0 +1,176 @@
+"""Use cases of the job engine: submit, list, read, stop. Status is the controller's (`backend.jobs.controller`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from backend.audit.service import record as audit
+from backend.billing.service import open_hold
+from backend.core.auth import Principal
+from backend.core.clock import database_now
+from backend.core.db import Doorbell, Scope, ring_after_commit
+from backend.core.ids import new_id
+from backend.core.lifecycle import Event, record_creation
+from backend.core.pagination import PageRequest
+from backend.fleet import service as fleet
+from backend.jobs import states
+from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound, SpendingOnHold
+from backend.jobs.kinds import kind_of
+from backend.jobs.models import Attempt, Checkpoint, Job
+from backend.jobs.repository import JobFilter, JobRepository
+from backend.projects.service import get_project
+
+CONTROL = Doorbell("jobs.control")
+
+
+@dataclass
+class Series:
+    """Points of one metric, in the order they were said. Same length each."""
+
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+
+def submit_job(
+    session: Session,
+    principal: Principal,
+    *,
+    kind: str,
+    project_id: UUID,
+    name: str,
+    parameters: dict[str, Any],
+    inputs: dict[str, Any],
+    instance_type: str,
+    market: str = "on-demand",
+    max_attempts: int = 3,
+    max_runtime_seconds: int = 86_400,
+    keep_alive_seconds: int = 0,
+    tags: dict[str, str] | None = None,
+    output: dict[str, Any] | None = None,
+) -> Job:
+    """A new job, queued. Raises what the kind's check raises, JobNameTaken, SpendingOnHold, InstanceTypeUnknown."""
+    scope = principal.scope
+    get_project(session, scope, project_id)
+    fleet.get_instance_type(session, scope, instance_type)
+    kind_of(kind).check(session, scope, parameters, inputs)
+    hold = open_hold(session, scope, project_id)
+    if hold is not None:
+        raise SpendingOnHold(f"new spending is on hold: {hold.reason}", hint="raise the budget or lift the hold")
+    repository = JobRepository(session, scope)
+    job = Job(
+        id=new_id(),
+        organization_id=scope.organization_id,
+        project_id=project_id,
+        kind=kind,
+        name=name,
+        parameters=parameters,
+        inputs=inputs,
+        output=output or {},
+        instance_type=instance_type,
+        market=market,
+        max_attempts=max_attempts,
+        max_runtime_seconds=max_runtime_seconds,
+        keep_alive_seconds=keep_alive_seconds,
+        status=states.QUEUED,
+        status_reason="waiting for placement",
+        created_by=principal.actor,
+        tags=tags or {},
+        due_at=database_now(session),
+    )
+    _insert(session, repository, job)
+    record_creation(session, "job", job, reason="submitted", actor=principal.actor)
+    audit(
+        session,
+        principal,
+        scope,
+        action="job.submit",
+        resource_kind="job",
+        resource_id=job.id,
+        detail={"name": name},
+    )
+    ring_after_commit(session, CONTROL)
+    return job
+
+
+def _insert(session: Session, repository: JobRepository, job: Job) -> None:
+    try:
+        with session.begin_nested():
+            repository.add(job)
+    except IntegrityError as error:
+        if "uq_jobs_organization_id" in str(error.orig):
+            raise JobNameTaken(
+                f"a job named '{job.name}' exists", hint="job names are unique per organization"
+            ) from None
+        raise
+
+
+def get_job(session: Session, scope: Scope, job_id: UUID) -> Job:
+    """One job. Raises JobNotFound."""
+    job = JobRepository(session, scope).job(job_id)
+    if job is None:
+        raise JobNotFound(f"there is no job {job_id}")
+    return job
+
+
+def list_jobs(session: Session, scope: Scope, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
+    """Newest first, and the cursor of the next page."""
+    return JobRepository(session, scope).page(where, page)
+
+
+def count_unfinished(session: Session, scope: Scope) -> int:
+    """Jobs that have not ended."""
+    return JobRepository(session, scope).count_unfinished()
+
+
+def request_stop(session: Session, principal: Principal, job_id: UUID) -> Job:
+    """A user's intent (★4). Raises JobNotFound, JobAlreadyFinished; asking twice changes nothing."""
+    scope = principal.scope
+    job = JobRepository(session, scope).job(job_id, lock=True)
+    if job is None:
+        raise JobNotFound(f"there is no job {job_id}")
+    if job.status in states.FINAL:
+        raise JobAlreadyFinished(f"job '{job.name}' is {job.status} since {job.ended_at}")
+    if job.stop_requested_at is None:
+        now = database_now(session)
+        job.stop_requested_at = now
+        job.due_at = now
+        audit(session, principal, scope, action="job.stop", resource_kind="job", resource_id=job.id, detail={})
+        ring_after_commit(session, CONTROL)
+    return job
+
+
+def list_attempts(session: Session, scope: Scope, job_id: UUID) -> Sequence[Attempt]:
+    """First to last."""
+    return JobRepository(session, scope).attempts(job_id)
+
+
+def list_checkpoints(session: Session, scope: Scope, job_id: UUID) -> Sequence[Checkpoint]:
+    """By step."""
+    return JobRepository(session, scope).checkpoints(job_id)
+
+
+def list_events(session: Session, scope: Scope, job_id: UUID) -> Sequence[Event]:
+    """Status changes of the job and its attempts, oldest first."""
+    repository = JobRepository(session, scope)
+    ids = [job_id, *(attempt.id for attempt in repository.attempts(job_id))]
+    return repository.events(ids)
+
+
+def read_metrics(session: Session, scope: Scope, job_id: UUID, name: str | None = None) -> dict[str, Series]:
+    """Series by name. A step said again by a later attempt replaces the earlier point."""
+    series: dict[str, dict[int, tuple[float, float]]] = {}
+    for chunk in JobRepository(session, scope).metric_chunks(job_id, name):
+        points = series.setdefault(chunk.name, {})
+        points.update(
+            (step, (value, time)) for step, value, time in zip(chunk.steps, chunk.values, chunk.times, strict=True)
+        )
+    found: dict[str, Series] = {}
+    for key, points in series.items():
+        steps = sorted(points)
+        found[key] = Series(steps, [points[step][0] for step in steps], [points[step][1] for step in steps])
+    return found

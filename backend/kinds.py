@@ -1,0 +1,14 @@
+"""The job kinds of this build and the owners of assignments, registered once by each composition root."""
+
+from backend.compression_jobs.kind import CompressionKind
+from backend.jobs import subject
+from backend.jobs.kinds import register
+from backend.jobs.sleeping import SleepKind
+from backend.training_jobs.kind import TrainingKind
+
+
+def install() -> None:
+    """Register every kind and every subject; calling it again changes nothing."""
+    for kind in (SleepKind(), TrainingKind(), CompressionKind()):
+        register(kind)
+    subject.install()

@@ -1,0 +1,222 @@
+"""The services of `modelyard up`, as data: what runs, after what, and which credentials it alone gets.
+
+Start: postgres and valkey together → migrate → api → gateway, control worker, beat → localhost. Stop is the
+opposite order, so instances end while the control plane can still hear their last reports.
+A process sees only what it needs: the API never gets the controller's password, the gateway no database, the
+local provider nothing at all.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from backend.core.settings import Settings
+from backend.platform.children import ChildSpec
+from backend.platform.embedded_postgres import EmbeddedPostgres
+from backend.platform.embedded_valkey import EmbeddedValkey
+from backend.platform.folders import write_private
+from backend.platform.ports import Port
+from backend.platform.readiness import accepts_tcp, accepts_unix
+from backend.platform.secretsfile import HomeSecrets
+
+_ROOT = Path(__file__).parents[2]
+DATABASE = "modelyard"
+_CREDENTIAL_GROUPS = ("DATABASE", "ROLES", "BROKER", "SECURITY", "GATEWAY__TOKEN")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """Everything the list of services is made from. `settings` has an absolute home."""
+
+    settings: Settings
+    runtime: Path
+    secrets: HomeSecrets
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+
+    @property
+    def localhost_socket(self) -> Path:
+        """Where the local provider listens."""
+        return self.runtime / "localhost.sock"
+
+    def database_url(self, role: str, password: str) -> str:
+        """SQLAlchemy URL of the platform's database as `modelyard_<role>`."""
+        host = quote(str(self.postgres.socket_folder), safe="")
+        return f"postgresql+psycopg://modelyard_{role}:{quote(password)}@/{DATABASE}?host={host}&port=5432"
+
+
+def ports(settings: Settings) -> list[Port]:
+    """The TCP ports that `up` opens."""
+    return [
+        Port(
+            name="API and dashboard",
+            host=settings.api.host,
+            number=settings.api.port,
+            option="--api-port or MODELYARD_API__PORT",
+        ),
+        Port(
+            name="gateway",
+            host=settings.gateway.host,
+            number=settings.gateway.port,
+            option="--gateway-port or MODELYARD_GATEWAY__PORT",
+        ),
+    ]
+
+
+def services(platform: Platform) -> list[ChildSpec]:
+    """All services, servers first."""
+    return [*_servers(platform), *_control_plane(platform), *_data_plane(platform)]
+
+
+def _servers(platform: Platform) -> list[ChildSpec]:
+    postgres, valkey = platform.postgres, platform.valkey
+    return [
+        ChildSpec(
+            name="postgres",
+            command=postgres.command(),
+            launched=True,
+            prepare=postgres.prepare,
+            ready=postgres.ready,
+            stop_signal=postgres.stop_signal,
+            stop_grace_seconds=30.0,
+            environment={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        ),
+        ChildSpec(
+            name="valkey",
+            command=valkey.command(),
+            launched=True,
+            prepare=valkey.prepare,
+            ready=valkey.ready,
+            stop_signal=valkey.stop_signal,
+            hidden=["Memory overcommit"],  # concerns snapshots, and there are none
+            environment={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        ),
+    ]
+
+
+def _control_plane(platform: Platform) -> list[ChildSpec]:
+    secrets, settings = platform.secrets, platform.settings
+    migrating = {
+        "DATABASE__ADMIN_URL": platform.postgres.superuser_url(),
+        "DATABASE__OWNER_URL": platform.database_url("owner", secrets.owner_password),
+        "ROLES__OWNER": secrets.owner_password,
+        "ROLES__APP": secrets.app_password,
+        "ROLES__CONTROLLER": secrets.controller_password,
+        "ROLES__OPERATOR": secrets.operator_password,
+        # The first boot's organization, owner, prices and gateway are seeded by the same one-shot.
+        "DATABASE__CONTROLLER_URL": platform.database_url("controller", secrets.controller_password),
+        "SECURITY__MASTER_KEY": secrets.master_key,
+        "GATEWAY__TOKEN": secrets.gateway_token,
+    }
+    common = {
+        "BROKER__URL": platform.valkey.broker_url(),
+        "BROKER__AGENT_SECRET": secrets.agent_secret,
+        "SECURITY__MASTER_KEY": secrets.master_key,
+        "LOCALHOST_SOCKET": str(platform.localhost_socket),
+    }
+    serving = common | {
+        "DATABASE__APP_URL": platform.database_url("app", secrets.app_password),
+        "DATABASE__OPERATOR_URL": platform.database_url("operator", secrets.operator_password),
+        "GATEWAY__TOKEN": secrets.gateway_token,
+    }
+    working = common | {
+        "DATABASE__CONTROLLER_URL": platform.database_url("controller", secrets.controller_password),
+        "DATABASE__APP_URL": platform.database_url("app", secrets.app_password),
+    }
+    beat = {"BROKER__URL": platform.valkey.broker_url()}
+    schedule = str(settings.home / "beat-schedule")
+    beat_arguments = ["celery", "-A", "worker.app", "beat", "--schedule", schedule, "--pidfile="]
+    return [
+        _python(platform, "migrate", ["backend.cli", "migrate"], migrating, after=["postgres"], one_shot=True),
+        _python(
+            platform,
+            "api",
+            ["backend.cli", "api"],
+            serving,
+            after=["migrate", "valkey"],
+            ready=accepts_tcp(settings.api.host, settings.api.port),
+        ),
+        _python(platform, "worker", ["backend.cli", "worker"], working, after=["api"]),
+        _python(platform, "beat", beat_arguments, beat, after=["api"]),
+    ]
+
+
+def _data_plane(platform: Platform) -> list[ChildSpec]:
+    settings, socket = platform.settings, platform.localhost_socket
+    token_file = settings.home / "gateway.token"
+    return [
+        _python(
+            platform,
+            "gateway",
+            [
+                "worker.serving.gateway",
+                *("--home", str(settings.home)),
+                *("--api", settings.api.url),
+                *("--token-file", str(token_file)),
+                *("--host", settings.gateway.host),
+                *("--port", str(settings.gateway.port)),
+            ],
+            {},
+            after=["api"],
+            prepare=lambda: write_private(token_file, platform.secrets.gateway_token),
+            ready=accepts_tcp(settings.gateway.host, settings.gateway.port),
+        ),
+        _python(
+            platform,
+            "localhost",
+            ["worker.localhost", "--home", str(settings.home), "--socket", str(socket)],
+            {},
+            after=["worker", "beat", "gateway"],
+            ready=accepts_unix(socket),
+            # It ends its machines in an orderly way also when the supervisor is gone.
+            death_signal=signal.SIGTERM,
+            stop_grace_seconds=60.0,
+        ),
+    ]
+
+
+def _python(
+    platform: Platform,
+    name: str,
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    *,
+    after: Sequence[str],
+    one_shot: bool = False,
+    ready: Callable[[], bool] | None = None,
+    prepare: Callable[[], None] | None = None,
+    death_signal: int = signal.SIGKILL,
+    stop_grace_seconds: float = 15.0,
+) -> ChildSpec:
+    return ChildSpec(
+        name=name,
+        command=[sys.executable, "-m", *arguments],
+        environment=_environment(platform.settings, variables),
+        after=after,
+        one_shot=one_shot,
+        ready=ready,
+        prepare=prepare,
+        death_signal=death_signal,
+        stop_grace_seconds=stop_grace_seconds,
+    )
+
+
+def _environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without any credential of the platform, plus what one service is given."""
+    hidden = tuple(f"MODELYARD_{group}" for group in _CREDENTIAL_GROUPS)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    search = [str(_ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
+    common = {
+        "MODELYARD_HOME": str(settings.home),
+        "MODELYARD_API__HOST": settings.api.host,
+        "MODELYARD_API__PORT": str(settings.api.port),
+        "MODELYARD_GATEWAY__HOST": settings.gateway.host,
+        "MODELYARD_GATEWAY__PORT": str(settings.gateway.port),
+        "PYTHONPATH": os.pathsep.join(search),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return inherited | common | {f"MODELYARD_{name}": value for name, value in variables.items()}

@@ -1,0 +1,72 @@
+"""What a training job takes. The bounds are the trainer's own; a test keeps the two equal."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.core.fields import ResourceName
+from backend.jobs.schemas import JobRequest
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """Refuses what it does not know, and infinities."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Augmentation(Strict):
+    """Random changes to each training image, on the device."""
+
+    enabled: bool = True
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 12.0
+    translate: Annotated[float, Field(ge=0, le=0.5, description="fraction of width and height")] = 0.08
+    scale_minimum: Annotated[float, Field(gt=0, le=1)] = 0.9
+    scale_maximum: Annotated[float, Field(ge=1, le=4)] = 1.1
+    crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
+    horizontal_flip: bool = False
+
+
+class EarlyStopping(Strict):
+    """Stop after `patience` epochs without a better `metric`, which also says which weights are best."""
+
+    enabled: bool = True
+    patience: Annotated[int, Field(ge=1, le=10_000)] = 6
+    min_delta: Annotated[float, Field(ge=0, le=100)] = 0.0
+    metric: Literal["validation/accuracy", "validation/loss"] = "validation/accuracy"
+
+
+class Hyperparameters(Strict):
+    """Of `image-classification`."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 15
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-2
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Fraction = 0.9
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warmup: Fraction = 0.2
+    label_smoothing: Fraction = 0.0
+    architecture: Literal["small-cnn"] = "small-cnn"
+    width: Annotated[int, Field(ge=4, le=256)] = 32
+    hidden: Annotated[int, Field(ge=8, le=4096)] = 128
+    dropout: Fraction = 0.25
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    augmentation: Augmentation = Augmentation()
+    early_stopping: EarlyStopping = EarlyStopping()
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    log_every_steps: Annotated[int, Field(ge=1, le=10_000)] = 10
+    checkpoint_every_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    checkpoint_every_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = 15.0
+
+
+class TrainingJobCreate(JobRequest):
+    """Train a model on a dataset version and register what comes of it."""
+
+    algorithm: Literal["image-classification"] = "image-classification"
+    dataset_version_id: UUID
+    model_name: ResourceName
+    hyperparameters: Hyperparameters = Hyperparameters()

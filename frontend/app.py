@@ -1,0 +1,121 @@
+"""The dashboard as an application of its own, mounted beside the API.
+
+`mount(app, platform, secret=…)` comes last in the composition root: the dashboard owns every
+path that nothing before it took. Errors become pages, toasts (htmx) or problem documents (RFC 9457),
+by what the caller accepts.
+"""
+
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from backend.core.errors import DomainError
+from frontend import security
+from frontend.pages import auth, jobs
+from frontend.pages.common import NotLoggedInError
+from frontend.render import STATIC, Renderer, load_manifest
+from frontend.views import Platform
+
+log = structlog.get_logger(__name__)
+DEFAULT_COOKIES = security.CookiePolicy()
+
+
+class HashedFiles(StaticFiles):
+    """Files whose names change with their content: cached for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file with far-future caching; errors keep their own headers."""
+        response = await super().get_response(path, scope)
+        if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED} and path != "manifest.json":
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def create_dashboard(
+    platform: Platform,
+    *,
+    secret: bytes,
+    cookies: security.CookiePolicy = DEFAULT_COOKIES,
+    static: Path = STATIC,
+) -> FastAPI:
+    """The dashboard. `secret` (≥ 32 random bytes, the same in every process) signs CSRF tokens."""
+    dashboard = FastAPI(title="Modelyard dashboard", docs_url=None, redoc_url=None, openapi_url=None)
+    dashboard.state.platform = platform
+    dashboard.state.cookies = cookies
+    dashboard.state.renderer = Renderer(secret, load_manifest(static))
+    dashboard.add_middleware(security.SecurityHeaders)
+    dashboard.mount("/static", HashedFiles(directory=static))
+    dashboard.include_router(auth.router)
+    dashboard.include_router(jobs.router)
+    dashboard.add_exception_handler(NotLoggedInError, _to_login)
+    dashboard.add_exception_handler(DomainError, _domain_error)
+    dashboard.add_exception_handler(HTTPException, _http_error)
+    dashboard.add_exception_handler(RequestValidationError, _invalid_request)
+    dashboard.add_exception_handler(Exception, _unexpected)
+    return dashboard
+
+
+def mount(app: FastAPI, platform: Platform, *, secret: bytes, cookies: security.CookiePolicy = DEFAULT_COOKIES) -> None:
+    """Mount the dashboard at the root of `app`, after everything else."""
+    app.mount("/", create_dashboard(platform, secret=secret, cookies=cookies))
+
+
+def _to_login(request: Request, _error: Exception) -> Response:
+    if "HX-Request" in request.headers or "text/html" not in request.headers.get("Accept", ""):
+        return _answer(request, HTTPStatus.UNAUTHORIZED, "not_logged_in", "Log in to go on.")
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/login?next={quote(target)}", HTTPStatus.SEE_OTHER)
+
+
+def _domain_error(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status", HTTPStatus.BAD_REQUEST)
+    return _answer(request, status, getattr(error, "code", "error"), str(error))
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    detail = str(error.detail) if isinstance(error, HTTPException) else ""
+    if status == HTTPStatus.NOT_FOUND:
+        detail = "There is nothing at this address, or it is not yours to see."
+    return _answer(request, status, "http_error", detail)
+
+
+def _invalid_request(request: Request, _error: Exception) -> Response:
+    return _answer(
+        request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", "This address or form has a wrong value."
+    )
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("page_failed", path=request.url.path, method=request.method, exc_info=error)
+    response = _answer(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "Something failed on our side. It was recorded; try again.",
+    )
+    response.headers["Content-Security-Policy"] = security.CONTENT_SECURITY_POLICY
+    return response
+
+
+def _answer(request: Request, status: int, code: str, detail: str) -> Response:
+    """An error as what the caller can show: a toast's text, a page, or a problem document."""
+    renderer: Renderer = request.app.state.renderer
+    title = HTTPStatus(status).phrase
+    if "HX-Request" in request.headers:
+        message = quote(renderer.text(request, detail))
+        return Response(status_code=status, headers={"X-Error-Message": message})
+    if "text/html" in request.headers.get("Accept", ""):
+        context = {"status": status, "title": title, "detail": renderer.text(request, detail)}
+        return renderer.respond(request, "errors/error.html", context, status_code=status)
+    problem = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    return JSONResponse(problem, status_code=status, media_type="application/problem+json")

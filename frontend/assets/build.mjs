@@ -1,0 +1,37 @@
+// Bundles src/ into ../static/ under hashed names and writes ../static/manifest.json, which maps an entry's
+// plain name ("app.js") to its hashed file. Old bundles are removed first, so the folder never grows.
+import { build } from "esbuild";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const target = join(here, "..", "static");
+await rm(target, { recursive: true, force: true });
+await mkdir(target, { recursive: true });
+
+const result = await build({
+  absWorkingDir: here,
+  entryPoints: ["src/theme.ts", "src/app.ts", "src/charts.ts", "src/app.css"],
+  entryNames: "[name]-[hash]",
+  assetNames: "[name]-[hash]",
+  outdir: target,
+  bundle: true,
+  minify: true,
+  format: "iife",
+  target: ["es2022"],
+  legalComments: "linked",
+  metafile: true,
+  logLevel: "warning",
+});
+
+const manifest = {};
+for (const [file, output] of Object.entries(result.metafile.outputs)) {
+  if (!output.entryPoint) continue;
+  const name = basename(file);
+  const plain = name.replace(/-[A-Z0-9]{8}(\.\w+)$/, "$1");
+  manifest[plain] = name;
+}
+const pending = join(target, "manifest.json.tmp");
+await writeFile(pending, JSON.stringify(manifest, null, 2) + "\n");
+await rename(pending, join(target, "manifest.json"));

@@ -1,0 +1,98 @@
+"""Metric series as charts: grouped by what they measure, thinned to what a screen can show."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from frontend.views import Series
+
+POINTS = 1000
+_ROLES = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
+_NAME = re.compile(r"^(train|training|val|valid|validation|test)[_/.:-](.+)$")
+_GOALS = {"loss": "min", "accuracy": "max"}
+_ALWAYS = ("loss", "accuracy")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`train_loss` → (`loss`, `train`): what is measured, and on what (`train`, `validation`, `other`)."""
+    found = _NAME.match(name)
+    if not found:
+        return name, "other"
+    return found[2], _ROLES.get(found[1], "validation" if found[1] == "validation" else "other")
+
+
+def keep(values: Sequence[float], steps: Sequence[int], limit: int = POINTS) -> list[int]:
+    """Indices of at most `limit` points that keep the curve's look; all of them where they are few.
+
+    MinMaxLTTB (Van Der Donckt et al. 2023): the extremes of four times as many bins are preselected, then
+    Largest-Triangle-Three-Buckets (Steinarsson 2013) chooses among them. First and last points stay.
+    """
+    if len(values) <= limit:
+        return list(range(len(values)))
+    return _largest_triangles(_extremes(values, limit * 2), steps, values, limit)
+
+
+def _extremes(values: Sequence[float], bins: int) -> list[int]:
+    """Indices of the first, the last, and each bin's lowest and highest value."""
+    count = len(values)
+    chosen = {0, count - 1}
+    for number in range(bins):
+        begin, end = number * count // bins, (number + 1) * count // bins
+        part = values[begin:end]
+        if part:
+            chosen.add(begin + part.index(min(part)))
+            chosen.add(begin + part.index(max(part)))
+    return sorted(chosen)
+
+
+def _largest_triangles(indices: list[int], steps: Sequence[int], values: Sequence[float], limit: int) -> list[int]:
+    """Of `indices`, those that span the largest triangles with their neighbours (LTTB)."""
+    if len(indices) <= limit:
+        return indices
+    inner, chosen = indices[1:-1], [indices[0]]
+    size = len(inner) / (limit - 2)
+    buckets = [inner[int(n * size) : int((n + 1) * size)] for n in range(limit - 2)] + [[indices[-1]]]
+    for bucket, following in pairwise(buckets):
+        if not bucket:
+            continue
+        x = sum(steps[i] for i in following) / max(len(following), 1)
+        y = sum(values[i] for i in following) / max(len(following), 1)
+        ax, ay = steps[chosen[-1]], values[chosen[-1]]
+        chosen.append(max(bucket, key=lambda i: abs((ax - x) * (values[i] - ay) - (ax - steps[i]) * (y - ay))))
+    return [*chosen, indices[-1]]
+
+
+def version_of(series: Sequence[Series]) -> str:
+    """Changes with every point that is added or said again."""
+    return "-".join(f"{len(one.steps)}.{max(one.times, default=0):.3f}" for one in series)
+
+
+def charts(series: Sequence[Series]) -> list[dict[str, Any]]:
+    """What the chart script draws: loss and accuracy always, then every other metric by name."""
+    families: dict[str, list[Series]] = {key: [] for key in _ALWAYS}
+    for one in sorted(series, key=lambda item: item.name):
+        families.setdefault(split_name(one.name)[0], []).append(one)
+    return [_chart(key, members) for key, members in families.items()]
+
+
+def _chart(key: str, members: list[Series]) -> dict[str, Any]:
+    return {
+        "key": key,
+        "title": key.replace("_", " ").capitalize(),
+        "percent": key == "accuracy",
+        "goal": _GOALS.get(key),
+        "series": [_drawn(one) for one in members],
+    }
+
+
+def _drawn(one: Series) -> dict[str, Any]:
+    role = split_name(one.name)[1]
+    finite = [(s, v, t) for s, v, t in zip(one.steps, one.values, one.times, strict=True) if v - v == 0]
+    steps, values = [row[0] for row in finite], [row[1] for row in finite]
+    return {
+        "name": one.name,
+        "label": one.name.replace("_", " "),
+        "role": role,
+        "points": [list(finite[i]) for i in keep(values, steps)],
+    }

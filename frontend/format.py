@@ -1,0 +1,91 @@
+"""Figures for people: durations, sizes and money, short, with the exact value for the hover text."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from babel import Locale
+from babel.dates import format_datetime, format_timedelta
+from babel.numbers import format_currency, format_decimal, format_percent
+
+DASH = "\N{EN DASH}"
+_KIBI = 1024
+_MINUTE = 60
+_HOUR = 3600
+_DAY = 86_400
+
+
+class Formatter:
+    """Formats in one locale; each method is a template filter of the same name."""
+
+    def __init__(self, locale: Locale) -> None:
+        self.locale = locale
+
+    def duration(self, seconds: float | None) -> str:
+        """`2 h 14 min`, `3 min 05 s`, `4.2 s`, `38 ms`; a dash for None."""
+        if seconds is None:
+            return DASH
+        if seconds < 1:
+            return f"{seconds * 1000:.0f} ms"
+        if seconds < _MINUTE / 6:
+            return f"{seconds:.1f} s"
+        return self._long_duration(round(seconds))
+
+    @staticmethod
+    def _long_duration(seconds: int) -> str:
+        if seconds < _MINUTE:
+            return f"{seconds} s"
+        if seconds < _HOUR:
+            return f"{seconds // _MINUTE} min {seconds % _MINUTE:02d} s"
+        if seconds < _DAY:
+            return f"{seconds // _HOUR} h {seconds % _HOUR // _MINUTE:02d} min"
+        return f"{seconds // _DAY} d {seconds % _DAY // _HOUR} h"
+
+    def exact_seconds(self, seconds: float | None) -> str:
+        """The hover text of a duration: seconds with three decimals."""
+        return "" if seconds is None else f"{format_decimal(round(seconds, 3), locale=self.locale)} s"
+
+    def bytes(self, size: int | None) -> str:
+        """`1.2 GiB`; a dash for None."""
+        if size is None:
+            return DASH
+        if size < _KIBI:
+            return f"{size} B"
+        value = float(size)
+        for unit in ("KiB", "MiB", "GiB", "TiB"):
+            value /= _KIBI
+            if value < _KIBI:
+                return f"{value:.1f} {unit}"
+        return f"{value / _KIBI:.1f} PiB"
+
+    def money(self, amount: Decimal | None) -> str:
+        """`$12.40`, with four decimals below a dollar (`$0.0421`); a dash for None."""
+        if amount is None:
+            return DASH
+        digits = "¤#,##0.00" if amount == 0 or abs(amount) >= 1 else "¤0.0000"
+        return format_currency(amount, "USD", digits, locale=self.locale, currency_digits=False)
+
+    def exact_money(self, amount: Decimal | None) -> str:
+        """The hover text of money: every digit."""
+        return "" if amount is None else f"USD {amount:f}"
+
+    def percent(self, share: float | None) -> str:
+        """`42%`; a dash for None."""
+        return DASH if share is None else format_percent(share, "#,##0%", locale=self.locale)
+
+    def relative(self, at: datetime) -> str:
+        """`3 minutes ago`, against this machine's clock; the browser keeps it current."""
+        age = min((at - datetime.now(UTC)).total_seconds(), -1.0)
+        return format_timedelta(timedelta(seconds=age), add_direction=True, threshold=1, locale=self.locale)
+
+    def exact_time(self, at: datetime) -> str:
+        """The hover text of a time, in UTC."""
+        return format_datetime(at.astimezone(UTC), "yyyy-MM-dd HH:mm:ss 'UTC'", locale=self.locale)
+
+    def plain(self, value: object) -> str:
+        """A parameter's value: text as it is, everything else as JSON."""
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    def clock(self, at: datetime) -> str:
+        """`14:03:59`, in UTC."""
+        return at.astimezone(UTC).strftime("%H:%M:%S")

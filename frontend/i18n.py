@@ -1,0 +1,48 @@
+"""Languages: which there are, which one a request gets, and their catalogues.
+
+Catalogues are `locale/<language>/LC_MESSAGES/messages.po`, compiled in memory when first used, so a
+catalogue in force is never older than its source. Messages in templates are found by `babel.cfg`:
+`pybabel extract -F frontend/babel.cfg -o messages.pot .`, then `pybabel update`.
+"""
+
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from babel import Locale, negotiate_locale
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+
+FOLDER = Path(__file__).parent / "locale"
+LANGUAGES = {"en": "English", "zh_Hans_CN": "简体中文"}
+LANGUAGE_COOKIE = "modelyard_language"
+_ALIASES = {"zh": "zh_Hans_CN", "zh_cn": "zh_Hans_CN", "zh_hans": "zh_Hans_CN", "en": "en"}
+
+
+@cache
+def translations(language: str) -> NullTranslations:
+    """The catalogue of one of `LANGUAGES`; English is the source and needs none."""
+    source = FOLDER / language / "LC_MESSAGES" / "messages.po"
+    if language == "en":
+        return NullTranslations()
+    with source.open("rb") as file:
+        catalogue = read_po(file, locale=language)
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def choose(cookie: str | None, accept_language: str | None) -> str:
+    """The language of a request: the chosen one, else the first the browser accepts, else English."""
+    if cookie in LANGUAGES:
+        return cookie
+    wanted = [part.split(";")[0].strip().replace("-", "_") for part in (accept_language or "").split(",")]
+    found = negotiate_locale([tag for tag in wanted if tag], list(LANGUAGES), aliases=_ALIASES)
+    return found if found in LANGUAGES else "en"
+
+
+def locale_of(language: str) -> Locale:
+    """Babel's locale, which formats dates and numbers."""
+    return Locale.parse(language)

@@ -1,0 +1,111 @@
+"""Rows of the job engine as view models."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from backend.core.auth import Principal
+from backend.core.lifecycle import Event
+from backend.jobs import states
+from backend.jobs.models import Attempt, Job
+from frontend.views import AttemptView, EventView, FailureView, JobSummary
+
+
+def seconds_between(start: datetime | None, end: datetime | None, now: datetime) -> float | None:
+    """How long it lasted, or has lasted so far; None where it has not begun."""
+    return None if start is None else max(((end or now) - start).total_seconds(), 0.0)
+
+
+def summary(
+    job: Job,
+    *,
+    now: datetime,
+    projects: Mapping[UUID, str],
+    costs: Mapping[UUID, Decimal],
+    attempt: Attempt | None = None,
+) -> JobSummary:
+    """A job for the list; with its open attempt, also the time left."""
+    final = job.status in states.FINAL
+    share = progress_share(job.progress)
+    return JobSummary(
+        id=str(job.id),
+        name=job.name,
+        kind=job.kind,
+        status=job.status,
+        final=final,
+        stopping=job.stop_requested_at is not None and not final,
+        project_name=projects.get(job.project_id, str(job.project_id)),
+        instance_type=job.instance_type,
+        reason=job.status_reason,
+        phase=job.progress.get("phase") or None,
+        progress=share,
+        seconds_left=None if final or attempt is None else seconds_left(job.progress, attempt, now),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        seconds=seconds_between(job.started_at, job.ended_at, now),
+        cost=costs.get(job.id),
+    )
+
+
+def progress_share(progress: Mapping[str, Any]) -> float | None:
+    """Steps done of all steps, in [0, 1]; None where the job has not said how many there are."""
+    total = progress.get("total_steps") or 0
+    return None if total <= 0 else min(max(progress.get("step", 0) / total, 0.0), 1.0)
+
+
+def seconds_left(progress: Mapping[str, Any], attempt: Attempt, now: datetime) -> float | None:
+    """Steps to go at the attempt's pace so far; None before its first step."""
+    total, step = progress.get("total_steps") or 0, progress.get("step", 0)
+    done = step - (attempt.resumed_from_step or 0)
+    ran = seconds_between(attempt.started_at, attempt.ended_at, now)
+    if total <= 0 or done <= 0 or not ran:
+        return None
+    return float(max(total - step, 0) * ran / done)
+
+
+def attempt_view(attempt: Attempt, *, now: datetime) -> AttemptView:
+    """One try."""
+    return AttemptView(
+        number=attempt.number,
+        status=attempt.status,
+        instance=str(attempt.instance_id),
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        seconds=seconds_between(attempt.started_at, attempt.ended_at, now),
+        reason=attempt.status_reason,
+    )
+
+
+def event_view(event: Event, viewer: Principal) -> EventView:
+    """One change of status."""
+    who = viewer.name if event.actor == viewer.actor else event.actor.partition(":")[0].replace("_", " ")
+    return EventView(at=event.at, subject=event.resource_kind, to_status=event.to_status, reason=event.reason, who=who)
+
+
+def failure_view(job: Job) -> FailureView | None:
+    """Why the job failed; None where it did not."""
+    if job.status != states.FAILED or job.failure is None:
+        return None
+    said = job.failure
+    return FailureView(
+        failure_class=said["failure_class"],
+        reason=said["reason"],
+        hint=said.get("hint"),
+        exit_code=said.get("exit_code"),
+        peak_memory_bytes=said.get("peak_memory_bytes"),
+        log_tail=said.get("log_tail") or [],
+    )
+
+
+def facts(job: Job) -> dict[str, Mapping[str, Any]]:
+    """What was asked for and what came of it, without what is empty."""
+    every: Sequence[tuple[str, Mapping[str, Any]]] = (
+        ("output", job.output),
+        ("parameters", job.parameters),
+        ("inputs", job.inputs),
+        ("tags", job.tags),
+    )
+    return {title: values for title, values in every if values}

@@ -1,0 +1,1 @@
+"""Pages, one file per domain: each handler asks the platform for view models and renders them."""

@@ -1,0 +1,126 @@
+"""Renders a page, or one named block of it, in the visitor's language."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2_fragments import render_block
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from frontend import i18n, security
+from frontend.format import Formatter
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+FILTERS = (
+    "duration",
+    "exact_seconds",
+    "bytes",
+    "money",
+    "exact_money",
+    "percent",
+    "relative",
+    "exact_time",
+    "clock",
+    "plain",
+)
+
+
+class BundleMissingError(RuntimeError):
+    """The front-end bundle was not built."""
+
+
+def load_manifest(folder: Path = STATIC) -> dict[str, str]:
+    """Plain asset name → hashed file name; raises BundleMissingError where nothing was built."""
+    try:
+        loaded: dict[str, str] = json.loads((folder / "manifest.json").read_text())
+    except FileNotFoundError:
+        raise BundleMissingError(
+            "The dashboard's scripts and styles are not built. Run: npm --prefix frontend/assets ci && "
+            "npm --prefix frontend/assets run build"
+        ) from None
+    return loaded
+
+
+class Renderer:
+    """Templates in every language. `secret` signs CSRF tokens."""
+
+    def __init__(self, secret: bytes, manifest: Mapping[str, str]) -> None:
+        self.secret = secret
+        self._manifest = dict(manifest)
+
+    @cached_property
+    def environments(self) -> dict[str, Environment]:
+        """One environment per language, all over the same templates."""
+        return {language: self._environment(language) for language in i18n.LANGUAGES}
+
+    def _environment(self, language: str) -> Environment:
+        environment = Environment(
+            loader=FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
+        )
+        environment.policies["ext.i18n.trimmed"] = True
+        environment.install_gettext_translations(  # type: ignore[attr-defined] # added by the i18n extension
+            i18n.translations(language), newstyle=True
+        )
+        formatter = Formatter(i18n.locale_of(language))
+        for name in [
+            "duration",
+            "exact_seconds",
+            "bytes",
+            "money",
+            "exact_money",
+            "percent",
+            "relative",
+            "exact_time",
+            "clock",
+            "plain",
+        ]:
+            environment.filters[name] = getattr(formatter, name)
+        environment.globals.update(
+            asset=self.asset, language=language, languages=i18n.LANGUAGES, html_language=language.replace("_", "-")
+        )
+        return environment
+
+    def asset(self, name: str) -> str:
+        """The address of a bundled file."""
+        return f"/static/{self._manifest[name]}"
+
+    def language(self, request: Request) -> str:
+        """The language of a request."""
+        return i18n.choose(request.cookies.get(i18n.LANGUAGE_COOKIE), request.headers.get("Accept-Language"))
+
+    def text(self, request: Request, message: str) -> str:
+        """One message in the language of a request; `message` must stand in a template too."""
+        return i18n.translations(self.language(request)).gettext(message)
+
+    def render(self, request: Request, template: str, context: Mapping[str, Any], *, block: str | None = None) -> str:
+        """HTML of a template, or of one block of it."""
+        environment = self.environments[self.language(request)]
+        every = {"request": request, "csrf_token": security.csrf_token(request, self.secret), **context}
+        if block is None:
+            return environment.get_template(template).render(every)
+        return render_block(environment, template, block, every)
+
+    def respond(
+        self,
+        request: Request,
+        template: str,
+        context: Mapping[str, Any],
+        *,
+        block: str | None = None,
+        status_code: int = 200,
+    ) -> HTMLResponse:
+        """An answer with that HTML."""
+        html = self.render(request, template, context, block=block)
+        response = HTMLResponse(html, status_code=status_code, headers={"Vary": "HX-Request, Cookie"})
+        security.keep_visitor(request, response)
+        return response

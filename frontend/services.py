@@ -1,0 +1,194 @@
+"""`views.Platform` over the domains' services: each call one transaction in the viewer's tenant.
+
+Objects (log chunks) are fetched after the transaction, with no session open.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.core.auth import Principal
+from backend.core.clock import database_now
+from backend.core.db import Database
+from backend.core.errors import Invalid, NotFound
+from backend.core.pagination import MAX_LIMIT, PageRequest
+from backend.core.storage import ObjectStore
+from backend.identity import service as identity
+from backend.identity.errors import NotAuthenticated, WrongCredentials
+from backend.identity.security import Security
+from backend.jobs import kinds, logs, states
+from backend.jobs import service as jobs
+from backend.jobs.models import Attempt, Job
+from backend.jobs.repository import JobFilter
+from backend.projects import service as projects
+from frontend import jobviews
+from frontend.views import EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
+
+TAIL_CHUNKS = 50
+
+
+class Services:
+    """The platform as pages see it. `database` connects as the app role."""
+
+    def __init__(self, database: Database, storage: ObjectStore, security: Security) -> None:
+        self._database = database
+        self._storage = storage
+        self._security = security
+
+    def log_in(self, email: str, password: str, address: str) -> str | None:
+        """See `Platform`."""
+        try:
+            with self._database.unit_of_work() as session:
+                made = identity.log_in(session, self._security, email=email, password=password, address=address)
+                return made.token
+        except WrongCredentials:
+            return None
+
+    def log_out(self, token: str) -> None:
+        """See `Platform`."""
+        with self._database.unit_of_work() as session:
+            identity.log_out(session, token)
+
+    def identify(self, token: str) -> Principal | None:
+        """See `Platform`."""
+        try:
+            with self._database.unit_of_work() as session:
+                return identity.authenticate_session(session, token)
+        except NotAuthenticated:
+            return None
+
+    def shell(self, viewer: Principal) -> Shell:
+        """See `Platform`."""
+        with self._database.unit_of_work(viewer.scope) as session:
+            me = identity.describe_caller(session, viewer)
+            return Shell(
+                email=me.email or "",
+                organization_name=me.organization.name,
+                projects=_project_links(session, viewer),
+                active_jobs=jobs.count_unfinished(session, viewer.scope),
+                month_to_date=month_to_date(session, viewer),
+            )
+
+    def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
+        """See `Platform`."""
+        where = JobFilter(
+            project_id=None if query.project is None else parse_id(query.project),
+            kind=query.kind,
+            status=query.status,
+            name_contains=query.text,
+        )
+        before = None if query.cursor is None else decode_place(query.cursor)
+        with self._database.unit_of_work(viewer.scope) as session:
+            rows = jobs.list_jobs(session, viewer.scope, where, before=before, limit=limit + 1)
+            shown = rows[:limit]
+            names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
+            costs = charged_to(session, viewer, [job.id for job in shown])
+            now = database_now(session)
+            return JobList(
+                jobs=[jobviews.summary(job, now=now, projects=names, costs=costs) for job in shown],
+                next_cursor=encode_place(shown[-1]) if len(rows) > limit else None,
+                statuses=states.ALL,
+                kinds=kinds.names(),
+                sorts=[],
+            )
+
+    def get_job(self, viewer: Principal, job_id: str) -> JobDetail:
+        """See `Platform`."""
+        with self._database.unit_of_work(viewer.scope) as session:
+            job = jobs.get_job(session, viewer.scope, parse_id(job_id))
+            attempts = jobs.list_attempts(session, viewer.scope, job.id)
+            events = jobs.list_events(session, viewer.scope, job.id)
+            return _detail(session, viewer, job, attempts, events=[jobviews.event_view(e, viewer) for e in events])
+
+    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
+        """See `Platform`."""
+        with self._database.unit_of_work(viewer.scope) as session:
+            job = jobs.get_job(session, viewer.scope, parse_id(job_id))
+            found = jobs.read_metrics(session, viewer.scope, job.id)
+        series = [
+            Series(name=name, steps=one.steps, values=one.values, times=one.times)
+            for name, one in sorted(found.items())
+        ]
+        return series, job.status in states.FINAL
+
+    def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
+        """See `Platform`."""
+        place = parse_id(after) if after else None
+        skipped = False
+        with self._database.unit_of_work(viewer.scope) as session:
+            job = jobs.get_job(session, viewer.scope, parse_id(job_id))
+            keys = logs.log_page(session, viewer.scope, job.id, after=place)
+            if after is None and keys.more:
+                keys = logs.log_tail(session, viewer.scope, job.id, chunks=TAIL_CHUNKS)
+                skipped = True
+        lines = [
+            LogLine(at=datetime.fromtimestamp(line.time, UTC) if line.time else None, text=line.text)
+            for line in logs.read_lines(self._storage, keys)
+        ]
+        last = keys.last or place
+        return LogPage(lines=lines, after=str(last) if last else "", more=keys.more, skipped=skipped)
+
+    def stop_job(self, viewer: Principal, job_id: str) -> None:
+        """See `Platform`."""
+        viewer.require("write")
+        with self._database.unit_of_work(viewer.scope) as session:
+            jobs.request_stop(session, viewer, parse_id(job_id))
+
+
+def _detail(
+    session: Session, viewer: Principal, job: Job, attempts: Sequence[Attempt], *, events: list[EventView]
+) -> JobDetail:
+    now = database_now(session)
+    names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
+    running = attempts[-1] if attempts and attempts[-1].ended_at is None else None
+    return JobDetail(
+        summary=jobviews.summary(
+            job, now=now, projects=names, costs=charged_to(session, viewer, [job.id]), attempt=running
+        ),
+        failure=jobviews.failure_view(job),
+        attempts=[jobviews.attempt_view(one, now=now) for one in attempts],
+        events=events,
+        facts=jobviews.facts(job),
+    )
+
+
+def _project_links(session: Session, viewer: Principal) -> list[ProjectLink]:
+    found, _ = projects.list_projects(session, viewer.scope, PageRequest(limit=MAX_LIMIT))
+    return [ProjectLink(id=str(one.id), name=one.name) for one in found]
+
+
+def charged_to(session, viewer, ids):
+    return {}
+
+
+def month_to_date(session, viewer):
+    return None
+
+
+def parse_id(text: str) -> UUID:
+    """An id from an address; what is no id belongs to nothing (NotFound)."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound("There is nothing at this address, or it is not yours to see.") from None
+
+
+def encode_place(job: Job) -> str:
+    """Where a page ended: the (created_at, id) of its last job."""
+    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
+
+
+def decode_place(cursor: str) -> tuple[datetime, UUID]:
+    """The place of `encode_place`. Raises Invalid for anything else."""
+    try:
+        at, _, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+        place = datetime.fromisoformat(at), UUID(job_id)
+    except (ValueError, binascii.Error):
+        place = None
+    if place is None or place[0].tzinfo is None:
+        raise Invalid("This address or form has a wrong value.")
+    return place

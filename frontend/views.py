@@ -1,0 +1,210 @@
+"""View models: what templates read, and what pages ask of the platform.
+
+Times are timezone-aware datetimes in UTC, durations are seconds, sizes bytes, money exact decimals in US
+dollars. A `None` means "not known (yet)" and is shown as a dash.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from backend.core.auth import Principal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectLink:
+    """A project the viewer can switch to."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """What the frame around every page shows."""
+
+    email: str
+    organization_name: str
+    projects: Sequence[ProjectLink]
+    active_jobs: int
+    """Queued, starting, running or stopping."""
+    month_to_date: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobQuery:
+    """Filters, order and place of the job list, as they stand in the URL."""
+
+    status: str | None = None
+    kind: str | None = None
+    text: str | None = None
+    project: str | None = None
+    sort: str | None = None
+    cursor: str | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a filter leaves some jobs out."""
+        return bool(self.status or self.kind or self.text or self.project or self.cursor)
+
+    def parameters(self, **changes: str | None) -> dict[str, str]:
+        """URL parameters with `changes` applied; empty ones are left out."""
+        every = {
+            "status": self.status,
+            "kind": self.kind,
+            "text": self.text,
+            "project": self.project,
+            "sort": self.sort,
+            "cursor": self.cursor,
+        } | changes
+        return {name: value for name, value in every.items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSummary:
+    """One job, as the list shows it. `progress` is a share in [0, 1]."""
+
+    id: str
+    name: str
+    kind: str
+    status: str
+    final: bool
+    stopping: bool
+    project_name: str
+    instance_type: str
+    reason: str | None
+    phase: str | None
+    progress: float | None
+    seconds_left: float | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    seconds: float | None
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobList:
+    """One page of jobs, and what the filters may be set to."""
+
+    jobs: Sequence[JobSummary]
+    next_cursor: str | None
+    statuses: Sequence[str]
+    kinds: Sequence[str]
+    sorts: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptView:
+    """One try of a job on an instance."""
+
+    number: int
+    status: str
+    instance: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    seconds: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventView:
+    """One change of status: when, of what, to what, why, by whom."""
+
+    at: datetime
+    subject: str
+    """`job` or `attempt`."""
+    to_status: str
+    reason: str | None
+    who: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureView:
+    """Why a job failed, with the evidence."""
+
+    failure_class: str
+    reason: str
+    hint: str | None
+    exit_code: int | None
+    peak_memory_bytes: int | None
+    log_tail: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDetail:
+    """One job, as its page shows it."""
+
+    summary: JobSummary
+    failure: FailureView | None
+    attempts: Sequence[AttemptView]
+    events: Sequence[EventView]
+    facts: Mapping[str, Mapping[str, Any]]
+    """What was asked for and what came of it: parameters, inputs, output, tags; empty ones are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One metric series: columns of equal length; `times` are Unix seconds."""
+
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float]
+    times: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a job's output; `at` is None where the time is not known."""
+
+    at: datetime | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogPage:
+    """Lines, and the place after them. `more` = lines follow; `skipped` = a tail left earlier ones out."""
+
+    lines: Sequence[LogLine]
+    after: str
+    more: bool
+    skipped: bool
+
+
+class Platform(Protocol):
+    """What pages ask of the platform. Each call is one transaction.
+
+    A job that is unknown or belongs to another organization raises a domain error with status 404.
+    """
+
+    def log_in(self, email: str, password: str, address: str) -> str | None:
+        """The new session's token; None where email and password do not match. Raises TooMany.
+
+        `address` is where the attempt comes from.
+        """
+
+    def log_out(self, token: str) -> None:
+        """End the session; unknown tokens are ignored."""
+
+    def identify(self, token: str) -> Principal | None:
+        """Whose session it is; None where it is unknown or over."""
+
+    def shell(self, viewer: Principal) -> Shell:
+        """Figures of the frame."""
+
+    def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
+        """One page of jobs, newest first unless `query.sort` says otherwise."""
+
+    def get_job(self, viewer: Principal, job_id: str) -> JobDetail:
+        """One job."""
+
+    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
+        """Every series of a job, and whether the job is final (read before the series)."""
+
+    def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
+        """Lines after a place (`""` = the beginning), or the tail where `after` is None."""
+
+    def stop_job(self, viewer: Principal, job_id: str) -> None:
+        """Ask for a stop; a job that is already final raises a domain error with status 409."""

@@ -1,0 +1,28 @@
+"""Accounts without a membership can be found for re-adding; events waiting for their seal are found by index."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("GRANT CREATE ON SCHEMA public TO modelyard_auth")
+    op.execute(
+        """
+        CREATE FUNCTION auth_orphan_user(presented_email text) RETURNS uuid AS $$
+            SELECT u.id FROM public.users u
+            WHERE lower(u.email) = lower(presented_email) AND u.disabled_at IS NULL
+              AND NOT EXISTS (SELECT 1 FROM public.memberships m WHERE m.user_id = u.id)
+        $$ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+        """
+    )
+    op.execute("REVOKE ALL ON FUNCTION auth_orphan_user FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION auth_orphan_user TO modelyard_app, modelyard_controller")
+    op.execute("ALTER FUNCTION auth_orphan_user OWNER TO modelyard_auth")
+    op.execute("REVOKE CREATE ON SCHEMA public FROM modelyard_auth")
+    op.execute("CREATE INDEX ix_audit_events_unsealed ON audit_events (at, id) WHERE sequence IS NULL")
+    op.execute("CREATE INDEX ix_api_keys_created_by ON api_keys (organization_id, created_by)")
+    op.execute("CREATE INDEX ix_sessions_user ON sessions (organization_id, user_id)")

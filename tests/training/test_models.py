@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from worker.training.config import Hyperparameters
+from worker.training.models import Architecture, parameter_count
+from worker.training.schedule import learning_rate
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 28, 28), (1, 8, 8), (3, 40, 4), (3, 32, 32), (3, 50, 21), (1, 4, 4), (3, 224, 224)]
+)
+def test_any_image_shape_has_a_model(shape: tuple[int, int, int]) -> None:
+    model = Architecture.of(Hyperparameters(), shape, 7).build().eval()
+    assert model(torch.rand(2, *shape)).shape == (2, 7)
+    assert parameter_count(model) < 5_000_000
+
+
+def test_mnist_size_is_as_promised() -> None:
+    model = Architecture.of(Hyperparameters(), (1, 28, 28), 10).build()
+    assert 0.40e6 < parameter_count(model) < 0.45e6
+
+
+def test_folding_changes_no_answer() -> None:
+    torch.manual_seed(0)
+    model = Architecture.of(Hyperparameters(width=8), (3, 16, 16), 4).build()
+    images = torch.rand(16, 3, 16, 16)
+    model.train()
+    model(images)
+    model.eval()
+    before = model(images)
+    model.fuse()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    assert torch.allclose(model(images), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+def test_rates_stay_positive_and_below_the_top(schedule: str, warmup: float) -> None:
+    settings = Hyperparameters(schedule=schedule, warmup=warmup, learning_rate=0.1)  # type: ignore[arg-type]  # a literal
+    rates = [learning_rate(settings, step, 50) for step in range(1, 51)]
+    assert all(0 <= rate <= 0.1 + 1e-12 for rate in rates)
+    assert max(rates) > 0.09
+    if schedule != "constant":
+        assert rates[-1] < 1e-3

@@ -1,0 +1,113 @@
+"""Sealed usage segments of a replica, delivered to the control plane: every one, until it is taken.
+
+A segment is `usage/sealed-<uuid>.jsonl` in the replica's folder (`worker.serving.usage`). It is deleted only after the control
+plane has it; delivering it twice changes nothing. One that the control plane refuses as malformed is kept
+aside in `DIR/refused-usage/` for a person, and logged. What a dead replica left open is sealed here.
+"""
+
+import logging
+import os
+import re
+import stat
+import threading
+from pathlib import Path
+
+from worker.agent.control import AssignmentKey, ControlError, ControlPlane, StaleEpoch, Unauthorized, Unreachable
+from worker.agent.control import Refused as RefusedByControl
+
+SEGMENT_BYTES = 64 << 20
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_SEALED = re.compile(rf"sealed-({_UUID})\.jsonl")
+_OPEN = re.compile(rf"open-({_UUID})\.jsonl")
+_LOG = logging.getLogger(__name__)
+
+
+class SegmentShipper:
+    """Delivers the segments of one replica. Safe to use from several threads."""
+
+    def __init__(self, control: ControlPlane, key: AssignmentKey, folder: Path, refused: Path) -> None:
+        self._control = control
+        self._key = key
+        self._folder = folder
+        self._refused = refused
+        self._lock = threading.Lock()
+
+    def pending(self) -> list[Path]:
+        """Sealed segments still here, oldest first."""
+        return [path for path in _regular_files(self._folder) if _SEALED.fullmatch(path.name)]
+
+    def ship(self) -> None:
+        """Deliver what is sealed. Raises Unreachable and Unauthorized; the rest is tried again later."""
+        with self._lock:
+            for path in self.pending():
+                self._ship_one(path)
+
+    def _ship_one(self, path: Path) -> None:
+        match = _SEALED.fullmatch(path.name)
+        content = _read(path)
+        if match is None or content is None:
+            return
+        try:
+            self._control.write_usage(self._key, match.group(1), content)
+        except (Unreachable, Unauthorized):
+            raise
+        except (RefusedByControl, StaleEpoch) as error:
+            self._refused.mkdir(mode=0o700, exist_ok=True)
+            (self._refused / path.name).write_bytes(content)
+            _LOG.error("usage segment %s was refused and is kept in %s: %s", path.name, self._refused, error)  # noqa: TRY400 # no bug of ours: the message says all
+        path.unlink()
+
+    def seal_left_open(self) -> None:
+        """After the replica is gone: seal what it left open, without a torn last line."""
+        with self._lock:
+            for path in _regular_files(self._folder):
+                match = _OPEN.fullmatch(path.name)
+                content = _read(path) if match is not None else None
+                if match is None or content is None:
+                    continue
+                whole = content[: content.rfind(b"\n") + 1]
+                if whole.count(b"\n") > 1:
+                    sealed = self._folder / f"sealed-{match.group(1)}.jsonl"
+                    beside = self._folder / f".sealing-{match.group(1)}"
+                    beside.write_bytes(whole)
+                    beside.rename(sealed)
+                path.unlink()
+
+    def settle(self) -> bool:
+        """Deliver the rest of an ended replica; True when nothing is left."""
+        self.seal_left_open()
+        self.ship_quietly()
+        return not self.pending()
+
+    def ship_quietly(self) -> None:
+        """Deliver what is sealed, or leave it for the next time."""
+        try:
+            self.ship()
+        except ControlError as error:
+            _LOG.debug("usage of assignment %s waits: %s", self._key.id, error)
+
+
+def _regular_files(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                (entry.stat(follow_symlinks=False).st_mtime_ns, entry.path)
+                for entry in entries
+                if entry.is_file(follow_symlinks=False)
+            ]
+    except FileNotFoundError:
+        return []
+    return [Path(path) for _, path in sorted(found)]
+
+
+def _read(path: Path) -> bytes | None:
+    """The content of a regular file, no link followed; None if it is not one, or too large."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > SEGMENT_BYTES:
+            return None
+        return file.read()

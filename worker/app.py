@@ -1,0 +1,114 @@
+"""The Celery app: queues, the beat table, and the control worker's own tick.
+
+The control worker consumes the queue `control`. Each task is short and idempotent: it leases due rows, acts,
+records. Beside Celery a thread ticks every two seconds straight from Postgres and runs the same controls, so with the
+broker stopped or emptied, or beat dead, everything still moves (★1).
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+
+from backend import kinds
+from backend.core.settings import Settings
+from worker.context import ControlContext, build_context
+
+log = structlog.get_logger(__name__)
+
+Control = Callable[[ControlContext], int]
+
+app = Celery("modelyard")
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"socket_connect_timeout": 2.0, "socket_keepalive": True, "visibility_timeout": 3600},
+    task_acks_late=True,
+    task_default_queue="control",
+    task_ignore_result=True,
+    task_reject_on_worker_lost=True,
+    worker_enable_remote_control=False,
+    worker_hijack_root_logger=False,
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=False,
+    beat_schedule={
+        "jobs": {"task": "jobs.control", "schedule": 5.0, "options": {"expires": 5}},
+        "fleet": {"task": "fleet.control", "schedule": 5.0, "options": {"expires": 5}},
+        "reconcile": {"task": "fleet.reconcile", "schedule": 15.0, "options": {"expires": 15}},
+        "endpoints": {"task": "endpoints.control", "schedule": 5.0, "options": {"expires": 5}},
+        "billing": {"task": "billing.control", "schedule": 10.0, "options": {"expires": 10}},
+        "audit": {"task": "audit.control", "schedule": 10.0, "options": {"expires": 10}},
+    },
+)
+
+
+class Controls:
+    """The controls by task name, and the context they run in; the tick runs them in this order."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Control] = {}
+        self._context: ControlContext | None = None
+        self._lock = threading.Lock()
+
+    def register(self, name: str) -> Callable[[Control], Control]:
+        """Make a control callable as a Celery task of that name, and part of the tick."""
+
+        def add(control: Control) -> Control:
+            self.by_name[name] = control
+            app.task(name=name)(lambda: self.run(name))
+            return control
+
+        return add
+
+    @property
+    def context(self) -> ControlContext:
+        """The process's context, built on first use."""
+        with self._lock:
+            if self._context is None:
+                kinds.install()
+                self._context = build_context(Settings())
+            return self._context
+
+    def run(self, name: str) -> int:
+        """Run one control; returns the rows it handled."""
+        return self.by_name[name](self.context)
+
+    def tick(self) -> None:
+        """Run every control once. One that fails is logged and does not stop the others."""
+        for name in list(self.by_name):
+            try:
+                self.run(name)
+            except Exception:
+                log.exception("control_failed", control=name)
+
+    def tick_for_ever(self, stop: threading.Event, seconds: float) -> None:
+        """Tick until `stop` is set."""
+        while not stop.wait(seconds):
+            self.tick()
+
+
+controls = Controls()
+_stop = threading.Event()
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _start_ticking(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+    seconds = Settings().control.tick_seconds
+    threading.Thread(target=controls.tick_for_ever, args=(_stop, seconds), name="tick", daemon=True).start()
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _stop_ticking(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+    _stop.set()
+
+
+@app.on_configure.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def _read_broker(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+    """Settings are read when a worker or beat starts, not when this module is imported."""
+    url = Settings().broker.url
+    if url is not None:
+        app.conf.broker_url = url.get_secret_value()
+
+
+import worker.tasks.control  # noqa: E402, F401 - the tasks register themselves with the app above

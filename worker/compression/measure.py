@@ -1,0 +1,73 @@
+"""How large, how right and how fast models are, compared with each other in the same minutes on one
+thread.
+"""
+
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from worker.compression.gate import Measured
+from worker.training.images import Split
+
+BATCH = 32
+ROUNDS = 200
+WARM_UP = 10
+LONGEST_SECONDS = 10.0
+ACCURACY_BATCH = 250
+
+
+def open_session(path: Path) -> ort.InferenceSession:
+    """A session on one thread, as a replica's process runs it."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def predictions(session: ort.InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Class index of each image [N, C, H, W]."""
+    name = session.get_inputs()[0].name
+    answers = [
+        session.run(None, {name: images[start : start + ACCURACY_BATCH]})[0].argmax(1)
+        for start in range(0, len(images), ACCURACY_BATCH)
+    ]
+    return np.concatenate(answers)
+
+
+def measure(paths: dict[str, Path], split: Split) -> dict[str, Measured]:
+    """Measure each named model on `split`, which is not empty."""
+    sessions = {name: open_session(path) for name, path in paths.items()}
+    single = median_seconds(sessions, split.images[:1])
+    many = split.images[np.arange(BATCH) % len(split)]
+    batched = median_seconds(sessions, many)
+    return {
+        name: Measured(
+            size_bytes=path.stat().st_size,
+            latency_ms=single[name] * 1000,
+            throughput=BATCH / batched[name],
+            accuracy=float((predictions(sessions[name], split.images) == split.labels).sum()) / len(split),
+        )
+        for name, path in paths.items()
+    }
+
+
+def median_seconds(sessions: dict[str, ort.InferenceSession], images: NDArray[np.uint8]) -> dict[str, float]:
+    """Median seconds of one run on `images`. The sessions take turns, so that a busy moment hits all of
+    them.
+    """
+    inputs = {name: session.get_inputs()[0].name for name, session in sessions.items()}
+    taken: dict[str, list[float]] = {name: [] for name in sessions}
+    end = time.monotonic() + LONGEST_SECONDS
+    for number in range(WARM_UP + ROUNDS):
+        for name, session in sessions.items():
+            started = time.perf_counter()
+            session.run(None, {inputs[name]: images})
+            if number >= WARM_UP:
+                taken[name].append(time.perf_counter() - started)
+        if time.monotonic() > end and number > WARM_UP:
+            break
+    return {name: median(seconds) for name, seconds in taken.items()}

@@ -1,0 +1,212 @@
+"""The gateway's lines to replica processes: connect, say the route, place connections evenly, notice the end.
+
+A link is usable once its process has said hello with the replica id that the table expects. A replica that
+leaves the table gets no more connections; it is told to forget the keys when its endpoint is gone, so
+that what it still holds comes back.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from backend.core.wire import ReplicaHello, ReplicaRoute, Route
+from worker.serving import packets
+from worker.serving.log import log
+from worker.serving.packets import PacketLine
+from worker.serving.table import RoutingTable
+
+BACKLOG_PACKETS = 1024
+
+Return = Callable[["Link", bytes, bytes, socket.socket], None]
+"""Called with a connection that came back: link, reason, unread bytes, socket (now the callee's)."""
+Replace = Callable[[socket.socket, bytes], None]
+"""Called with a connection that could not be handed over, and the bytes read from it."""
+
+
+class Link:
+    """One replica process. `open`: connections it holds, as far as the gateway can know."""
+
+    def __init__(self, path: Path, replica_id: str, route: Route) -> None:
+        self.path = path
+        self.replica_id = replica_id
+        self.route = route
+        self.line: PacketLine | None = None
+        self.greeted = False
+        self.retired = False
+        self.told: ReplicaRoute | None = None
+        self.placed = 0
+        self._adopted = 0
+        self._held = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether connections may be placed here now."""
+        line = self.line
+        return (
+            self.greeted
+            and not self.retired
+            and line is not None
+            and not line.closed
+            and line.backlog < BACKLOG_PACKETS
+        )
+
+    @property
+    def open(self) -> int:
+        """Connections held there plus those on their way."""
+        return self._held + self.placed - self._adopted
+
+    def load(self, payload: bytes) -> None:
+        """Take a load report in."""
+        with contextlib.suppress(ValueError):
+            self._adopted, self._held = map(int, payload.split())
+
+
+class Links:
+    """All links of a gateway, kept in step with the table."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, came_back: Return, replace: Replace) -> None:
+        self._loop = loop
+        self._came_back = came_back
+        self._replace = replace
+        self._table = RoutingTable(None)
+        self._links: dict[Path, Link] = {}
+        self._of: dict[tuple[str, str], list[Link]] = {}
+        self._turn = 0
+
+    def apply(self, table: RoutingTable) -> None:
+        """Follow a new table: retire, connect, and tell everybody what changed for them."""
+        self._table = table
+        expected = {
+            Path(replica.socket_path).parent: (replica.replica_id, route)
+            for route in table.routes.values()
+            for replica in route.replicas
+        }
+        for path, link in self._links.items():
+            found = expected.get(path.parent)
+            link.retired = found is None or found[0] != link.replica_id
+            if found is not None and not link.retired:
+                link.route = found[1]
+        self.reconcile()
+        for link in list(self._links.values()):
+            self._tell(link)
+
+    def reconcile(self) -> None:
+        """Connect to processes that have appeared. Called with each table and each second."""
+        for route in self._table.routes.values():
+            for replica in route.replicas:
+                for path in _sockets(Path(replica.socket_path).parent):
+                    if path not in self._links:
+                        self._connect(Link(path, replica.replica_id, route))
+
+    def _connect(self, link: Link) -> None:
+        try:
+            line = packets.connect(link.path)
+        except OSError:
+            return  # not there yet, or dying; tried again in a second
+        link.line = PacketLine(
+            self._loop,
+            line,
+            lambda _, kind, payload, passed: self._packet(link, kind, payload, passed),
+            lambda _: self._lost(link),
+        )
+        self._links[link.path] = link
+
+    def _packet(self, link: Link, kind: bytes, payload: bytes, passed: socket.socket | None) -> None:
+        if kind == packets.BACK and passed is not None:
+            self._came_back(link, payload[:1], payload[1:], passed)
+            return
+        if passed is not None:
+            passed.close()
+        if kind == packets.HELLO:
+            self._hello(link, payload)
+        elif kind == packets.LOAD:
+            link.load(payload)
+        elif kind == packets.DRAINING and link.line is not None:
+            self._withdraw(link)
+            link.line.send(packets.DRAINING)
+
+    def _hello(self, link: Link, payload: bytes) -> None:
+        try:
+            hello = msgspec.json.decode(payload, type=ReplicaHello)
+        except msgspec.DecodeError:
+            hello = None
+        if hello is None or hello.replica_id != link.replica_id:
+            log("a socket belongs to another replica", path=str(link.path), replica_id=link.replica_id)
+            self._drop(link)
+            return
+        link.greeted = True
+        self._of.setdefault(_address(link.route), []).append(link)
+        self._tell(link)
+        log("replica process linked", replica_id=link.replica_id, process=hello.process, pid=hello.pid)
+
+    def _tell(self, link: Link) -> None:
+        if not link.greeted or link.line is None or link.line.closed:
+            return
+        current = self._table.routes.get(_address(link.route))
+        route = current or link.route
+        told = self._table.replica_route(route)
+        if current is None:
+            told = msgspec.structs.replace(told, keys=[])
+        if told != link.told:
+            link.told = told
+            link.line.send(packets.ROUTE, msgspec.json.encode(told))
+
+    def _withdraw(self, link: Link) -> None:
+        link.retired = True
+        links = self._of.get(_address(link.route), [])
+        if link in links:
+            links.remove(link)
+
+    def _lost(self, link: Link) -> None:
+        self._withdraw(link)
+        if self._links.get(link.path) is link:
+            del self._links[link.path]
+        log("replica process gone", replica_id=link.replica_id, path=str(link.path))
+        if link.line is not None:
+            for read, connection in link.line.unsent():
+                self._replace(connection, read)
+
+    def _drop(self, link: Link) -> None:
+        if link.line is not None:
+            link.line.close()
+        self._links.pop(link.path, None)
+
+    def place(self, route: Route, connection: socket.socket, read: bytes) -> bool:
+        """Hand a connection to the least loaded process of the route; False when there is none.
+
+        On True the connection is no longer the caller's.
+        """
+        usable = [link for link in self._of.get(_address(route), ()) if link.usable]
+        if not usable:
+            return False
+        self._turn += 1
+        start = self._turn % len(usable)
+        link = min(usable[start:] + usable[:start], key=lambda each: each.open)
+        assert link.line is not None  # noqa: S101  it is usable
+        link.placed += 1
+        link.line.send(packets.CONNECTION, read, connection)
+        return True
+
+    def counts(self, route: Route) -> int:
+        """How many usable processes the route has."""
+        return sum(link.usable for link in self._of.get(_address(route), ()))
+
+    def close(self) -> None:
+        """Close every line; the replicas keep what they hold."""
+        for link in list(self._links.values()):
+            self._drop(link)
+
+
+def _address(route: Route) -> tuple[str, str]:
+    return route.organization_id, route.endpoint_name
+
+
+def _sockets(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob("replica-*.sock"))
+    except OSError:
+        return []

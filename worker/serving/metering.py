@@ -1,0 +1,168 @@
+"""From a batch that ran to answers and usage lines: the usage is on disk before an answer leaves."""
+
+import time
+
+import orjson
+
+from backend.core.wire import UsageLine
+from worker.serving import answers
+from worker.serving.batching import Call, Outcome
+from worker.serving.errors import RequestError
+from worker.serving.log import log
+from worker.serving.model import Array, Model
+from worker.serving.tensors import encode_output
+from worker.serving.usage import UsageLog
+
+MICROSECONDS = 1_000_000
+
+
+class Meter:
+    """Answers batches. Refused calls are counted here and written with the next batch or second."""
+
+    def __init__(self, endpoint_name: str, usage: UsageLog) -> None:
+        self._endpoint_name = endpoint_name
+        self._usage = usage
+        self._errors: dict[tuple[str, str], int] = {}
+        self._starts: dict[str, tuple[bytes, bytes]] = {}
+
+    def refused(self, key_id: str, variant: str) -> None:
+        """Count a call with a valid key that is answered with an error."""
+        if key_id:
+            self._errors[variant, key_id] = self._errors.get((variant, key_id), 0) + 1
+
+    def flush_errors(self) -> None:
+        """Write the counted errors, if any."""
+        if self._errors:
+            try:
+                self._usage.append(self._error_lines())
+            except OSError as error:
+                log("usage could not be written", error=str(error))
+
+    def _error_lines(self) -> list[UsageLine]:
+        now = time.time()
+        counted, self._errors = self._errors, {}
+        return [
+            UsageLine(
+                at=now,
+                variant=variant,
+                key_id=key_id,
+                calls=0,
+                items=0,
+                bytes_in=0,
+                bytes_out=0,
+                compute_us=0,
+                errors=errors,
+            )
+            for (variant, key_id), errors in counted.items()
+        ]
+
+    def answer(self, outcome: Outcome) -> None:
+        """Encode every answer, write the usage with one write, then let the answers go."""
+        model = outcome.model
+        ready: list[tuple[Call, bytes]] = []
+        metered: dict[str, list[int]] = {}
+        for call, result in outcome.results:
+            if isinstance(result, RequestError):
+                self.refused(call.key_id, model.name)
+                ready.append((call, _error(call, result)))
+                continue
+            data = self._encode(call, model, result)
+            ready.append((call, data))
+            if call.key_id:
+                counts = metered.setdefault(call.key_id, [0, 0, 0, 0])
+                counts[0] += 1
+                counts[1] += call.inference.items
+                counts[2] += call.bytes_in
+                counts[3] += len(data)
+        if metered:
+            try:
+                self._usage.append(self._lines(outcome, metered))
+            except OSError as error:
+                log("usage could not be written", error=str(error))
+                refusal = RequestError(503, "usage cannot be recorded", (("retry-after", "5"),))
+                ready = [(call, _error(call, refusal) if call.key_id else data) for call, data in ready]
+        for call, data in ready:
+            call.deliver(data)
+
+    def _lines(self, outcome: Outcome, metered: dict[str, list[int]]) -> list[UsageLine]:
+        now = time.time()
+        shares = _shares(
+            round(outcome.compute_seconds * MICROSECONDS), [counts[1] for counts in metered.values()]
+        )
+        lines = [
+            UsageLine(
+                at=now,
+                variant=outcome.model.name,
+                key_id=key_id,
+                calls=calls,
+                items=items,
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
+                compute_us=share,
+                errors=0,
+            )
+            for (key_id, (calls, items, bytes_in, bytes_out)), share in zip(
+                metered.items(), shares, strict=True
+            )
+        ]
+        return lines + self._error_lines() if self._errors else lines
+
+    def _start(self, model: Model) -> tuple[bytes, bytes]:
+        """Constant first parts of a variant's answers: the status line with headers, and the JSON."""
+        start = self._starts.get(model.name)
+        if start is None:
+            variant = model.name.encode("latin-1", "replace")
+            start = (
+                b"HTTP/1.1 200 OK\r\nx-modelyard-variant: %b\r\nx-amzn-invoked-production-variant: %b\r\n"
+                % (variant, variant),
+                b'{"model_name":%b,"model_version":%b,"parameters":{"variant":%b},'
+                % tuple(map(orjson.dumps, (self._endpoint_name, model.version_id, model.name))),
+            )
+            self._starts[model.name] = start
+        return start
+
+    def _encode(self, call: Call, model: Model, outputs: list[Array]) -> bytes:
+        head, body = self._start(model)
+        wanted = call.inference.outputs
+        parts = [
+            encode_output(model.outputs[index], outputs[index], binary=binary) for index, binary in wanted
+        ]
+        if call.inference.id is not None:
+            body += b'"id":%b,' % orjson.dumps(call.inference.id)
+        body += b'"outputs":[%b]}' % b",".join([text for text, _ in parts])
+        if not any(binary for _, binary in wanted):
+            return b"%bcontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b" % (
+                head,
+                call.connection_line,
+                len(body),
+                body,
+            )
+        data = b"".join([data for _, data in parts])
+        return (
+            b"%bcontent-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
+            b"%bcontent-length: %d\r\n\r\n%b%b"
+            % (head, len(body), call.connection_line, len(body) + len(data), body, data)
+        )
+
+
+def _error(call: Call, refusal: RequestError) -> bytes:
+    return answers.error(
+        refusal.status,
+        refusal.message,
+        keep_alive=call.connection_line != answers.CLOSE,
+        old_http=bool(call.connection_line),
+        headers=refusal.headers,
+    )
+
+
+def _shares(total: int, weights: list[int]) -> list[int]:
+    """Split `total` by weight into whole numbers that add up to it exactly."""
+    whole = sum(weights)
+    shares: list[int] = []
+    given = passed = 0
+    for weight in weights:
+        passed += weight
+        share = total * passed // whole - given
+        given += share
+        shares.append(share)
+    return shares

@@ -1,0 +1,65 @@
+"""The routing table in the gateway, and its copy on disk."""
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from backend.core.wire import ReplicaRoute, Route, RouteKey, RouteSnapshot
+from worker.serving.log import log
+
+
+class RoutingTable:
+    """A snapshot, indexed. Without one (`version` -1) nothing is known."""
+
+    def __init__(self, snapshot: RouteSnapshot | None) -> None:
+        self.version = -1 if snapshot is None else snapshot.version
+        self.routes: dict[tuple[str, str], Route] = {}
+        self._keys: dict[str, RouteKey] = {}
+        self._keys_of: dict[str, list[RouteKey]] = {}
+        if snapshot is not None:
+            self.routes = {(route.organization_id, route.endpoint_name): route for route in snapshot.routes}
+            for key in snapshot.keys:
+                self._keys[key.token_sha256] = key
+                self._keys_of.setdefault(key.organization_id, []).append(key)
+
+    def key(self, token_sha256: str) -> RouteKey | None:
+        """The key with this hash, if it is known and has not expired."""
+        key = self._keys.get(token_sha256)
+        if key is None or (key.expires_at is not None and key.expires_at <= time.time()):
+            return None
+        return key
+
+    def replica_route(self, route: Route) -> ReplicaRoute:
+        """What the replicas of `route` are told."""
+        return ReplicaRoute(
+            organization_id=route.organization_id,
+            endpoint_id=route.endpoint_id,
+            endpoint_name=route.endpoint_name,
+            variants=route.variants,
+            keys=self._keys_of.get(route.organization_id, []),
+            max_body_bytes=route.max_body_bytes,
+        )
+
+
+def load(path: Path) -> RoutingTable:
+    """The last table on disk; an empty one when there is none or it cannot be read."""
+    try:
+        return RoutingTable(msgspec.json.decode(path.read_bytes(), type=RouteSnapshot))
+    except FileNotFoundError:
+        log("no routing table on disk yet")
+    except (OSError, msgspec.DecodeError) as error:
+        log("routing table on disk is unusable", error=str(error))
+    return RoutingTable(None)
+
+
+def save(path: Path, content: bytes) -> None:
+    """Replace the table on disk, atomically and durably (mode 0600); raises OSError."""
+    born = path.with_name(f".{path.name}.new")
+    descriptor = os.open(born, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    born.replace(path)

@@ -1,0 +1,121 @@
+"""Checkpoints: folders that are complete or absent.
+
+A checkpoint is the folder `checkpoints/<step>/` under the work folder: `state.pt` (tensors, numbers, strings:
+read with `weights_only`, never unpickled code) and `manifest.json`, written last, with the digest of the
+other. The folder is built under another name, synced to disk and renamed.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from worker.jobprocess import JobError
+
+FORMAT = 1
+KEPT_ON_DISK = 3
+State = dict[str, Any]
+
+
+class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`manifest.json`: what the folder holds."""
+
+    format: int
+    step: int
+    state_sha256: str
+    torch_version: str
+
+
+def write_checkpoint(work_folder: Path, step: int, state: State) -> Path:
+    """Write `state` as the checkpoint of `step`; answer its folder. Older ones but the last three are
+    removed.
+    """
+    checkpoints = work_folder / "checkpoints"
+    folder, beside = checkpoints / str(step), checkpoints / f".{step}.partial"
+    for leftover in (folder, beside):
+        shutil.rmtree(leftover, ignore_errors=True)
+    beside.mkdir(parents=True)
+    torch.save(state, beside / "state.pt")
+    _sync(beside / "state.pt")
+    manifest = CheckpointManifest(
+        format=FORMAT,
+        step=step,
+        state_sha256=_digest(beside / "state.pt"),
+        torch_version=str(torch.__version__),
+    )
+    (beside / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    _sync(beside / "manifest.json")
+    beside.rename(folder)
+    _sync(checkpoints)
+    _remove_old(checkpoints)
+    return folder
+
+
+def read_checkpoint(folder: Path) -> State:
+    """The state in `folder`, on the CPU. Raises JobError (platform) where it is incomplete or damaged."""
+    try:
+        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=CheckpointManifest)
+        whole = manifest.format == FORMAT and manifest.state_sha256 == _digest(folder / "state.pt")
+    except (OSError, msgspec.DecodeError) as error:
+        raise JobError("platform", f"The checkpoint cannot be read: {error}") from error
+    if not whole:
+        raise JobError("platform", f"The checkpoint of step {manifest.step} is damaged.")
+    state: State = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+    return state
+
+
+def random_state() -> State:
+    """Every generator's state: Python's, numpy's, torch's on CPU and on each GPU."""
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one
+    return {
+        "python": random.getstate(),
+        "numpy": _plain(numpy_state),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: State) -> None:
+    """Back to `random_state`; GPU generators only where as many GPUs are here as were there."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002 - the global one
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _plain(state: Mapping[str, Any]) -> State:
+    """The nested state of numpy's generator with its array as a list, which `weights_only` can read back."""
+    plain: State = {}
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            plain[name] = _plain(value)
+        else:
+            plain[name] = value.tolist() if isinstance(value, np.ndarray) else value
+    return plain
+
+
+def _remove_old(checkpoints: Path) -> None:
+    steps = sorted(int(folder.name) for folder in checkpoints.iterdir() if folder.name.isdigit())
+    for step in steps[:-KEPT_ON_DISK]:
+        shutil.rmtree(checkpoints / str(step))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,34 @@
+"""Images and labels in memory, as training and compression use them. Needs numpy alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """images: uint8 [N, C, H, W], C = 1 or 3. labels: int64 [N], indices into the dataset's classes."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A whole dataset version. `classes` are the sorted labels of all its rows; every split may be empty."""
+
+    classes: list[str]
+    splits: dict[str, Split]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.splits["train"].images.shape[1:]
+        return channels, height, width

@@ -1,0 +1,83 @@
+"""A training job from its parameters to its artifact."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker.jobprocess import JobProcess
+from worker.training.batches import DeviceSplit
+from worker.training.config import read_parameters
+from worker.training.data import read_dataset
+from worker.training.evaluation import evaluate
+from worker.training.images import ImageDataset
+from worker.training.memory import memory_failures
+from worker.training.models import SmallCnn, parameter_count
+from worker.training.precision import Compute
+from worker.training.trainer import Trainer
+
+COMPARED_IMAGES = 256
+
+
+def train_and_export(process: JobProcess) -> None:
+    """The whole life of an attempt. Raises JobError and JobStopped."""
+    parameters = read_parameters(process.spec.parameters)
+    with memory_failures():
+        process.progress(process.spec.resume_step or 0, 0, "reading the dataset")
+        dataset = read_dataset(process.input_folder("training"))
+        trainer = Trainer(process, parameters.hyperparameters, dataset)
+        trainer.train()
+        process.progress(trainer.position.step, trainer.total_steps, "exporting the model")
+        model = best_model(trainer)
+        folder = _export(process, trainer, model, dataset)
+        summary = _summary(trainer, model, dataset, folder)
+    process.log(
+        f"Best epoch {summary['best_epoch']}: "
+        + ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
+    )
+    process.result_written(folder, summary)
+
+
+def best_model(trainer: Trainer) -> SmallCnn:
+    """A model on the CPU, fp32, with the best weights."""
+    model = trainer.architecture.build()
+    model.load_state_dict(trainer.best_weights)
+    return model.eval()
+
+
+def _export(process: JobProcess, trainer: Trainer, model: SmallCnn, dataset: ImageDataset) -> Path:
+    # The exporter and ONNX Runtime take a second to import; the first step should not wait for them.
+    from worker.training.export import export_artifact  # noqa: PLC0415
+
+    folder = process.work_folder / "artifact"
+    images = dataset.splits["validation"].images[:COMPARED_IMAGES]
+    export_artifact(folder, model, trainer.architecture, dataset.classes, images)
+    return folder
+
+
+def _summary(trainer: Trainer, model: SmallCnn, dataset: ImageDataset, folder: Path) -> dict[str, Any]:
+    """What the registry keeps of the model. Accuracies are fractions, measured in fp32 with the best
+    weights.
+    """
+    compute = Compute(torch.device("cpu"), "fp32")
+    measured = {
+        name: evaluate(model, DeviceSplit(split, compute.device), len(dataset.classes), compute)
+        for name, split in dataset.splits.items()
+        if name != "train" and len(split) > 0
+    }
+    metrics: dict[str, float] = {}
+    for name, evaluation in measured.items():
+        metrics |= {f"{name}_accuracy": evaluation.accuracy, f"{name}_loss": evaluation.loss}
+    return {
+        "metrics": metrics,
+        "classes": dataset.classes,
+        "confusion_matrix": measured["validation"].confusion.tolist(),
+        "parameters": parameter_count(model),
+        "epochs_run": trainer.position.epoch,
+        "best_epoch": trainer.position.best_epoch,
+        "steps": trainer.position.step,
+        "precision": trainer.compute.precision,
+        "device": trainer.compute.device.type,
+        "training_seconds": trainer.seconds,
+        "size_bytes": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
+    }
