@@ -35,6 +35,12 @@ from backend.datasets.schemas import (
 )
 
 MAX_FILES_PER_PAGE = 1000
+PART_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 router = APIRouter(prefix="/api/v1")
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
@@ -132,7 +138,7 @@ async def received_part(
         yield spool
 
 
-@router.put("/uploads/{upload_id}/parts/{number}", tags=["uploads"])
+@router.put("/uploads/{upload_id}/parts/{number}", tags=["uploads"], openapi_extra=PART_BODY)
 def put_part(
     *,
     upload_id: UUID,
@@ -185,9 +191,7 @@ def create_version(dataset_id: UUID, body: VersionCreate, principal: Writer, req
 
 
 @router.get("/datasets/{dataset_id}/versions", tags=["dataset versions"])
-def list_versions(
-    dataset_id: UUID, principal: Reader, session: Transaction, page: PageParameters
-) -> Page[VersionRead]:
+def list_versions(dataset_id: UUID, principal: Reader, session: Transaction, page: PageParameters) -> Page[VersionRead]:
     """List the versions of a dataset, newest first."""
     rows, cursor = versions.list_versions(session, principal.scope, dataset_id, page)
     return Page(items=[VersionRead.model_validate(row) for row in rows], next_cursor=cursor)

@@ -35,9 +35,7 @@ Source = tuple[str | None, Callable[[], bytes]]
 """The name in the archive (None: the upload itself), and how to read the content; may raise FileError."""
 
 
-def read_upload(
-    file: IO[bytes], *, file_name: str, label: str | None, known: Mapping[str, str]
-) -> list[ImageFile]:
+def read_upload(file: IO[bytes], *, file_name: str, label: str | None, known: Mapping[str, str]) -> list[ImageFile]:
     """Every image of an upload, validated; nothing is kept of their content.
 
     `label`: of the only image, or None for an archive. `known`: SHA-256 by path of the dataset's files; the same
@@ -128,9 +126,7 @@ def _dataset_path(name: str) -> str | None:
     if len(parts) != PATH_PARTS:
         raise FileError("wrong_layout", "files lie one folder deep: label/name.png")
     if len(name) > MAX_PATH_CHARACTERS or len(parts[0]) > MAX_LABEL_CHARACTERS:
-        raise FileError(
-            "path_too_long", f"at most {MAX_PATH_CHARACTERS} characters, {MAX_LABEL_CHARACTERS} of label"
-        )
+        raise FileError("path_too_long", f"at most {MAX_PATH_CHARACTERS} characters, {MAX_LABEL_CHARACTERS} of label")
     return "/".join(parts)
 
 

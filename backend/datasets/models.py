@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.core.db import (
@@ -49,7 +49,11 @@ class Upload(Identified, TenantOwned, Timestamped, Base):
     """A file on its way in, in resumable parts. Declared size and SHA-256 are checked at completion."""
 
     __tablename__ = "uploads"
-    __table_args__ = (tenant_key(), tenant_reference("dataset_id", "datasets"))
+    __table_args__ = (
+        tenant_key(),
+        tenant_reference("dataset_id", "datasets"),
+        Index("ix_uploads_open", "expires_at", postgresql_where=text("status = 'open'")),
+    )
 
     dataset_id: Mapped[UUID]
     file_name: Mapped[str]

@@ -1,6 +1,6 @@
 """All SQL of datasets. Every query is of one organization."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,27 @@ from backend.core.pagination import PageRequest, fetch_page
 from backend.datasets.models import Blob, Dataset, DatasetFile, DatasetVersion, Upload, UploadPart
 
 INSERT_ROWS = 2_000
+
+
+class UnscopedUploadRepository:
+    """Uploads of every organization, for the controller's sweep."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def expired(self, limit: int) -> list[tuple[UUID, UUID]]:
+        """(organization, upload) of open uploads past their time."""
+        rows = self._session.execute(
+            select(Upload.organization_id, Upload.id)
+            .where(Upload.status == "open", Upload.expires_at <= func.clock_timestamp())
+            .order_by(Upload.expires_at)
+            .limit(limit)
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def open_among(self, upload_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the uploads that are open."""
+        return set(self._session.scalars(select(Upload.id).where(Upload.id.in_(upload_ids), Upload.status == "open")))
 
 
 class DatasetRepository:

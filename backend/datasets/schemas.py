@@ -27,10 +27,7 @@ def _plain_name(name: str) -> str:
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain_name)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_plain_name)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="lower-case hex")]
-Size = (
-    Annotated[int, Field(ge=0, strict=True)]
-    | Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
-)
+Size = Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
 
 
 class DatasetCreate(BaseModel):

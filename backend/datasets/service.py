@@ -155,9 +155,7 @@ def dataset_not_found(dataset_id: UUID) -> DatasetNotFound:
     return DatasetNotFound(f"there is no dataset {dataset_id}")
 
 
-def _record(
-    session: Session, principal: Principal, action: str, dataset: Dataset, detail: dict[str, object]
-) -> None:
+def _record(session: Session, principal: Principal, action: str, dataset: Dataset, detail: dict[str, object]) -> None:
     audit.record(
         session,
         principal,

@@ -40,6 +40,7 @@ from backend.datasets.service import dataset_not_found
 from backend.datasets.states import UPLOAD_TRANSITIONS
 
 KIND = "upload"
+PARTS_PREFIX = "uploads/"
 LIFETIME = timedelta(days=7)
 WRITERS = 8
 WRITE_BATCH = 64
@@ -144,7 +145,7 @@ def abort_upload(database: Database, storage: ObjectStore, principal: Principal,
         repository = DatasetRepository(session, principal.scope)
         upload = _locked(repository, upload_id)
         if upload.status != "aborted":
-            _end(session, principal, upload, "aborted", reason="given up")
+            end_upload(session, principal.actor, upload, "aborted", reason="given up")
     remove_parts(storage, principal.scope, upload_id)
     return upload
 
@@ -227,7 +228,7 @@ def _record_files(database: Database, principal: Principal, upload_id: UUID, ima
         repository.add_files(upload.dataset_id, upload.id, [_file_row(image) for image in fresh])
         upload.file_count = len(images)
         upload.completed_at = database_now(session)
-        _end(session, principal, upload, "completed", reason=f"{len(images)} files")
+        end_upload(session, principal.actor, upload, "completed", reason=f"{len(images)} files")
     return upload
 
 
@@ -247,19 +248,20 @@ def _record_failure(database: Database, principal: Principal, upload_id: UUID, e
         if upload.status == "open":
             problem = {"path": upload.file_name, "code": error.code, "message": error.detail}
             upload.errors = error.extra.get("errors", [problem])
-            _end(session, principal, upload, "failed", reason=error.detail)
+            end_upload(session, principal.actor, upload, "failed", reason=error.detail)
 
 
-def _end(session: Session, principal: Principal, upload: Upload, status: str, *, reason: str) -> None:
+def end_upload(session: Session, actor: str, upload: Upload, status: str, *, reason: str) -> None:
     """The upload leaves `open`, and its parts' rows go. Raises UploadNotOpen."""
     if upload.status != "open":
         raise UploadNotOpen(f"this upload is {upload.status}")
-    transition(session, KIND, upload, status, UPLOAD_TRANSITIONS, reason=reason, actor=principal.actor)
-    DatasetRepository(session, principal.scope).delete_parts(upload.id)
+    transition(session, KIND, upload, status, UPLOAD_TRANSITIONS, reason=reason, actor=actor)
+    scope = Scope(upload.organization_id)
+    DatasetRepository(session, scope).delete_parts(upload.id)
     audit.record(
         session,
-        principal,
-        principal.scope,
+        actor,
+        scope,
         action=f"upload.{status}",
         resource_kind=KIND,
         resource_id=upload.id,
@@ -290,7 +292,7 @@ def _part_key(scope: Scope, upload_id: UUID, number: int) -> str:
 
 
 def _prefix(scope: Scope, upload_id: UUID) -> str:
-    return f"uploads/{scope.organization_id}/{upload_id}/"
+    return f"{PARTS_PREFIX}{scope.organization_id}/{upload_id}/"
 
 
 def remove_parts(storage: ObjectStore, scope: Scope, upload_id: UUID) -> None:

@@ -69,9 +69,7 @@ def get_version(version_id: UUID, principal: Reader, session: Transaction) -> Mo
 
 
 @router.patch("/model-versions/{version_id}")
-def tag_version(
-    version_id: UUID, body: VersionUpdate, principal: Writer, session: Transaction
-) -> ModelVersionRead:
+def tag_version(version_id: UUID, body: VersionUpdate, principal: Writer, session: Transaction) -> ModelVersionRead:
     """Replace a version's tags."""
     return ModelVersionRead.model_validate(service.tag_version(session, principal, version_id, body.tags))
 

@@ -50,9 +50,7 @@ class RegistryRepository:
         query = select(Model).where(self._own(Model), Model.name == name).with_for_update()
         return self.session.scalars(query).one()
 
-    def models(
-        self, page: PageRequest, *, project_id: UUID | None, name: str | None
-    ) -> tuple[list[Model], str | None]:
+    def models(self, page: PageRequest, *, project_id: UUID | None, name: str | None) -> tuple[list[Model], str | None]:
         """One page, newest first, and the next page's cursor."""
         query = select(Model).where(self._own(Model))
         if project_id is not None:

@@ -191,9 +191,7 @@ def list_versions(
     return RegistryRepository(session, scope).versions(page, model_id=model_id)
 
 
-def review_version(
-    session: Session, principal: Principal, version_id: UUID, *, to: str, reason: str
-) -> ModelVersion:
+def review_version(session: Session, principal: Principal, version_id: UUID, *, to: str, reason: str) -> ModelVersion:
     """Approve or reject (`to` = approved | rejected). Raises ModelVersionNotFound, AlreadyReviewed."""
     repository = RegistryRepository(session, principal.scope)
     version = repository.version(version_id, lock=True)

@@ -14,3 +14,4 @@ def upgrade() -> None:
     op.add_column("uploads", sa.Column("label", sa.Text()))
     op.add_column("uploads", sa.Column("status_reason", sa.Text(), nullable=False, server_default=""))
     op.add_column("uploads", sa.Column("errors", postgresql.JSONB(), nullable=False, server_default="[]"))
+    op.create_index("ix_uploads_open", "uploads", ["expires_at"], postgresql_where=sa.text("status = 'open'"))

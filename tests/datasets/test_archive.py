@@ -121,9 +121,7 @@ def test_what_is_no_archive() -> None:
 
 def test_an_archive_without_images() -> None:
     assert codes(archive({})) == {"": "no_files"}
-    assert codes(archive({"__MACOSX/a/1.png": b"x", ".hidden/1.png": b"x", "a/.DS_Store": b"x"})) == {
-        "": "no_files"
-    }
+    assert codes(archive({"__MACOSX/a/1.png": b"x", ".hidden/1.png": b"x", "a/.DS_Store": b"x"})) == {"": "no_files"}
 
 
 def test_an_encrypted_member() -> None:

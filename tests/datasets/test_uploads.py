@@ -21,9 +21,7 @@ NOTHING = {"upload_parts": 0, "dataset_files": 0, "blobs": 0, "objects": 0}
 Leftovers = Callable[[], dict[str, int]]
 
 
-def test_an_archive_becomes_files_of_the_dataset(
-    uploader: Uploader, client: TestClient, leftovers: Leftovers
-) -> None:
+def test_an_archive_becomes_files_of_the_dataset(uploader: Uploader, client: TestClient, leftovers: Leftovers) -> None:
     data = archive(digits(3, 10) | {"photo/a.jpg": jpeg(9), "__MACOSX/0/._a.png": b"x", "0/.DS_Store": b"x"})
     upload = uploader.open(data)
     assert upload["status"] == "open"

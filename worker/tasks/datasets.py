@@ -1,0 +1,38 @@
+"""Control task of datasets: uploads nobody finished, and parts that a crash left behind.
+
+Nothing waits for it, so it looks once a minute, and at all stored parts once an hour.
+"""
+
+import time
+
+from backend.datasets import sweep
+from worker.app import controls
+from worker.context import ControlContext
+
+EXPIRY_SECONDS = 60.0
+ORPHANS_SECONDS = 3600.0
+
+
+class _Rhythm:
+    """When this process does something next; the first time at once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+_expiry, _orphans = _Rhythm(EXPIRY_SECONDS), _Rhythm(ORPHANS_SECONDS)
+
+
+@controls.register("datasets.control")
+def control(context: ControlContext) -> int:
+    """End expired uploads and remove orphaned parts, when it is time; returns the uploads handled."""
+    handled = sweep.expire_uploads(context.database, context.storage) if _expiry.due() else 0
+    return handled + (sweep.remove_orphans(context.database, context.storage) if _orphans.due() else 0)
