@@ -1,5 +1,6 @@
 """The job kinds of this build and the owners of assignments, registered once by each composition root."""
 
+from backend import tables
 from backend.compression_jobs.kind import CompressionKind
 from backend.jobs import subject
 from backend.jobs.kinds import register
@@ -12,3 +13,6 @@ def install() -> None:
     for kind in (SleepKind(), TrainingKind(), CompressionKind()):
         register(kind)
     subject.install()
+
+KNOWN_TABLES = frozenset(tables.METADATA.tables)
+"""Importing every table here is the point: foreign keys between rooms resolve in whatever process composes them."""

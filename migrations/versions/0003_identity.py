@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0003_identity"
+down_revision = "0003_uploads"
 branch_labels = None
 depends_on = None
 
