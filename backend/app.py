@@ -112,13 +112,15 @@ def _fill_state(app: FastAPI, settings: Settings, ring: Ring | None) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
-    await run_in_threadpool(check_schema, database.engine)
-    pulse = Pulse(database)
-    await run_in_threadpool(pulse.start)
     try:
-        yield
+        await run_in_threadpool(check_schema, database.engine)
+        pulse = Pulse(database)
+        await run_in_threadpool(pulse.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(pulse.stop)
     finally:
-        await run_in_threadpool(pulse.stop)
         await run_in_threadpool(database.dispose)
 
 
