@@ -66,7 +66,7 @@ class RegistryRepository:
         query = (
             select(ModelVersion)
             .where(self._own(ModelVersion), ModelVersion.model_id.in_(model_ids))
-            .distinct(ModelVersion.model_id)
+            .ext(postgresql.distinct_on(ModelVersion.model_id))
             .order_by(ModelVersion.model_id, ModelVersion.number.desc())
         )
         return {version.model_id: version for version in self.session.scalars(query)}

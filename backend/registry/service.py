@@ -7,14 +7,29 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.orm import Session
 
+from backend.audit import service as audit
+from backend.core.auth import Principal
 from backend.core.db import Scope
+from backend.core.lifecycle import Event
+from backend.core.pagination import PageRequest
 from backend.core.wire import Channel, FileRef
 from backend.datasets.service import blob_sizes
-from backend.registry.errors import ArtifactInvalid, ModelNameTaken, ModelNotFound, ModelVersionNotFound
+from backend.registry.errors import (
+    AlreadyReviewed,
+    ArtifactFileNotFound,
+    ArtifactInvalid,
+    ModelNameTaken,
+    ModelNotFound,
+    ModelVersionNotFound,
+)
 from backend.registry.models import Model, ModelVersion
 from backend.registry.repository import RegistryRepository
+from backend.registry.states import APPROVAL_TRANSITIONS
 
+KIND = "model_version"
 SERVED_FILE = "model.onnx"
+
+# --- for other domains ---
 
 
 def check_model_name(session: Session, scope: Scope, *, project_id: UUID, model_name: str) -> None:
@@ -72,6 +87,8 @@ def register_version(
         parent_version_id=parent_version_id,
     )
     repository.add(version)
+    detail = {"model": model.name, "number": version.number, "job_id": str(job_id) if job_id else None}
+    _record(session, created_by, "model_version.register", version, detail)
     return version
 
 
@@ -108,9 +125,127 @@ def version_files(version: ModelVersion) -> list[FileRef]:
     return msgspec.convert(version.files, list[FileRef])
 
 
+# --- models ---
+
+
 def get_model(session: Session, scope: Scope, model_id: UUID) -> Model:
     """One model. Raises ModelNotFound (404)."""
     model = RegistryRepository(session, scope).model(model_id)
     if model is None:
         raise ModelNotFound(f"there is no model {model_id}")
     return model
+
+
+def newest_version(session: Session, scope: Scope, model_id: UUID) -> ModelVersion | None:
+    """The model's version with the highest number."""
+    return RegistryRepository(session, scope).newest_versions([model_id]).get(model_id)
+
+
+def list_models(
+    session: Session, scope: Scope, page: PageRequest, *, project_id: UUID | None = None, name: str | None = None
+) -> tuple[list[tuple[Model, ModelVersion | None]], str | None]:
+    """One page of models with their newest versions, newest model first, and the next page's cursor."""
+    repository = RegistryRepository(session, scope)
+    models, cursor = repository.models(page, project_id=project_id, name=name)
+    newest = repository.newest_versions([model.id for model in models])
+    return [(model, newest.get(model.id)) for model in models], cursor
+
+
+def update_model(
+    session: Session,
+    principal: Principal,
+    model_id: UUID,
+    *,
+    description: str | None = None,
+    tags: dict[str, str] | None = None,
+) -> Model:
+    """Change description or all tags; None leaves them. Raises ModelNotFound."""
+    model = get_model(session, principal.scope, model_id)
+    changed = []
+    if description is not None:
+        model.description = description
+        changed.append("description")
+    if tags is not None:
+        model.tags = dict(tags)
+        changed.append("tags")
+    audit.record(
+        session,
+        principal,
+        principal.scope,
+        action="model.update",
+        resource_kind="model",
+        resource_id=model.id,
+        detail={"changed": changed},
+    )
+    return model
+
+
+# --- versions ---
+
+
+def list_versions(
+    session: Session, scope: Scope, model_id: UUID, page: PageRequest
+) -> tuple[list[ModelVersion], str | None]:
+    """One page of a model's versions, newest first, and the next page's cursor. Raises ModelNotFound."""
+    get_model(session, scope, model_id)
+    return RegistryRepository(session, scope).versions(page, model_id=model_id)
+
+
+def review_version(
+    session: Session, principal: Principal, version_id: UUID, *, to: str, reason: str
+) -> ModelVersion:
+    """Approve or reject (`to` = approved | rejected). Raises ModelVersionNotFound, AlreadyReviewed."""
+    repository = RegistryRepository(session, principal.scope)
+    version = repository.version(version_id, lock=True)
+    if version is None:
+        raise ModelVersionNotFound(f"there is no model version {version_id}")
+    before = version.approval_status
+    if to not in APPROVAL_TRANSITIONS[before]:
+        raise AlreadyReviewed(f"this version is {before}", approval_status=before)
+    version.approval_status = to
+    event = Event(
+        organization_id=version.organization_id,
+        resource_kind=KIND,
+        resource_id=version.id,
+        from_status=before,
+        to_status=to,
+        reason=reason,
+        actor=principal.actor,
+    )
+    repository.add(event)
+    _record(session, principal, f"model_version.{to}", version, {"from": before, "reason": reason})
+    return version
+
+
+def tag_version(session: Session, principal: Principal, version_id: UUID, tags: dict[str, str]) -> ModelVersion:
+    """Replace the tags. Raises ModelVersionNotFound."""
+    version = get_version(session, principal.scope, version_id)
+    version.tags = dict(tags)
+    _record(session, principal, "model_version.update", version, {"changed": ["tags"]})
+    return version
+
+
+def artifact_file(version: ModelVersion, name: str) -> FileRef:
+    """One file of the artifact. Raises ArtifactFileNotFound (404)."""
+    for file in version_files(version):
+        if file.name == name:
+            return file
+    raise ArtifactFileNotFound(f"this version has no file '{name}'")
+
+
+def _record(
+    session: Session,
+    principal_or_actor: Principal | str,
+    action: str,
+    version: ModelVersion,
+    detail: dict[str, Any],
+) -> None:
+    audit.record(
+        session,
+        principal_or_actor,
+        Scope(version.organization_id),
+        action=action,
+        resource_kind=KIND,
+        resource_id=version.id,
+        detail=detail,
+    )
