@@ -1,7 +1,8 @@
 """The job kinds of this build and the owners of assignments, registered once by each composition root."""
 
 from backend.compression_jobs.kind import CompressionKind
-from backend.jobs import subject
+from backend.endpoints import subject as endpoints
+from backend.jobs import subject as jobs
 from backend.jobs.kinds import register
 from backend.jobs.sleeping import SleepKind
 from backend.training_jobs.kind import TrainingKind
@@ -11,4 +12,5 @@ def install() -> None:
     """Register every kind and every subject; calling it again changes nothing."""
     for kind in (SleepKind(), TrainingKind(), CompressionKind()):
         register(kind)
-    subject.install()
+    jobs.install()
+    endpoints.install()

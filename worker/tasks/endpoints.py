@@ -7,7 +7,7 @@ import structlog
 from backend.core import queue
 from backend.core.db import Scope, act_as
 from backend.core.queue import Lease
-from backend.endpoints import routing, subject
+from backend.endpoints import routing
 from backend.endpoints.controller import step
 from backend.endpoints.models import Endpoint
 from worker.app import controls
@@ -16,8 +16,6 @@ from worker.context import ControlContext
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 50
-
-subject.install()
 
 
 @controls.register("endpoints.control")
