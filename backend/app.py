@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from backend import kinds
+from backend.core.bell import Bell
 from backend.core.crypto import derive_key
 from backend.core.db import Database, Ring, make_engine
 from backend.core.http import install_problem_handlers
@@ -62,7 +63,8 @@ def build() -> FastAPI:
     """The application from the environment: `uvicorn --factory backend.app:build`."""
     settings = Settings()
     configure_logging(settings.log_level, as_json=settings.environment == "production")
-    return create_app(settings)
+    ring = Bell(settings.broker.url.get_secret_value()) if settings.broker.url is not None else None
+    return create_app(settings, ring=ring)
 
 
 def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
@@ -100,28 +102,25 @@ def _fill_state(app: FastAPI, settings: Settings, ring: Ring | None) -> None:
     app.state.settings = settings
     app.state.ring = ring
     app.state.database = database
-    app.state.storage = ObjectStore(storage_url(settings))
+    app.state.storage = ObjectStore(settings.object_url)
     app.state.security = make_security(settings.security)
     app.state.authenticate = Authenticator(database)
     app.state.metrics = Metrics()
     app.state.csrf_secret = derive_key(master_key, "dashboard CSRF tokens")
 
 
-def storage_url(settings: Settings) -> str:
-    """Where objects lie: `storage_url`, or a folder in the home."""
-    return settings.storage_url or f"file://{settings.home.absolute() / 'objects'}"
-
-
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
-    await run_in_threadpool(check_schema, database.engine)
-    pulse = Pulse(database)
-    await run_in_threadpool(pulse.start)
     try:
-        yield
+        await run_in_threadpool(check_schema, database.engine)
+        pulse = Pulse(database)
+        await run_in_threadpool(pulse.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(pulse.stop)
     finally:
-        await run_in_threadpool(pulse.stop)
         await run_in_threadpool(database.dispose)
 
 

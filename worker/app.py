@@ -56,7 +56,11 @@ class Controls:
 
         def add(control: Control) -> Control:
             self.by_name[name] = control
-            app.task(name=name)(lambda: self.run(name))
+
+            def run() -> int:
+                return self.run(name)
+
+            app.task(name=name)(run)
             return control
 
         return add

@@ -10,6 +10,7 @@ from backend.audit.models import AuditEvent
 from backend.core.db import Scope
 from backend.core.pagination import PageRequest, fetch_page
 
+_BATCH = 1000
 SEAL_LOCK = 0x4D59_0001  # one sealer at a time in the whole cluster
 
 
@@ -39,14 +40,21 @@ class AuditRepository:
         ).one_or_none()
 
     def sealed(self) -> Iterator[AuditEvent]:
-        """The chain from its start, streamed."""
-        statement = (
-            select(AuditEvent)
-            .where(AuditEvent.organization_id == self._scope.organization_id, AuditEvent.sequence.is_not(None))
-            .order_by(AuditEvent.sequence)
-            .execution_options(yield_per=1000)
-        )
-        return iter(self._session.scalars(statement))
+        """The chain from its start, a thousand rows at a time."""
+        last = -1
+        while True:
+            rows = self._session.scalars(
+                select(AuditEvent)
+                .where(AuditEvent.organization_id == self._scope.organization_id, AuditEvent.sequence > last)
+                .order_by(AuditEvent.sequence)
+                .limit(_BATCH)
+            ).all()
+            yield from rows
+            if len(rows) < _BATCH:
+                return
+            last = rows[-1].sequence or 0
+            for row in rows:
+                self._session.expunge(row)
 
 
 class UnscopedAuditRepository:

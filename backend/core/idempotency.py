@@ -32,6 +32,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Index, Integer, LargeBinary, UniqueConstraint, delete, func, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -243,17 +244,17 @@ class Idempotency:
         if key is None:
             await self._app(scope, receive, send)
             return
+        answer: Response
         try:
             principal = await _principal(request)
-        except DomainError:
-            # The route says it better, and some routes need no credential.
-            await self._app(scope, receive, send)
-            return
-        try:
+            if principal is None:
+                # The route says it better, and some routes need no credential.
+                await self._app(scope, receive, send)
+                return
             answer = await self._answer(request, principal, key)
         except DomainError as error:
             answer = problem_of(error)
-        except OperationalError:
+        except (OperationalError, PoolTimeout):
             answer = problem_of(
                 Unavailable("the database did not answer; nothing was changed", retry_after_seconds=2)
             )
@@ -295,8 +296,11 @@ class _Captured:
         return answer
 
 
-async def _principal(request: Request) -> Principal:
-    principal: Principal = await run_in_threadpool(request.app.state.authenticate, request)
+async def _principal(request: Request) -> Principal | None:
+    try:
+        principal: Principal = await run_in_threadpool(request.app.state.authenticate, request)
+    except DomainError:
+        return None
     request.state.principal = principal
     return principal
 

@@ -10,7 +10,10 @@ import structlog
 def configure_logging(level: Literal["debug", "info", "warning", "error"], *, as_json: bool) -> None:
     """Configure structlog for this process. Lines go to standard error; call once at a composition root."""
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer()
+        if as_json
+        # The default formatter prints local variables: secrets among them, and slowly.
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     )
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -107,6 +107,7 @@ class Replica(Identified, TenantOwned, Timestamped, Base):
         tenant_reference("config_id", "endpoint_configs"),
         tenant_reference("instance_id", "instances"),
         Index("ix_replicas_open", "organization_id", "endpoint_id", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_replicas_config", "organization_id", "config_id", "ended_at"),
     )
 
     endpoint_id: Mapped[UUID]
@@ -118,7 +119,9 @@ class Replica(Identified, TenantOwned, Timestamped, Base):
     socket_path: Mapped[str | None]
     probes: Mapped[list[Any]] = mapped_column(default=list)
     failure: Mapped[dict[str, Any] | None]
+    assigned_at: Mapped[datetime | None]
     ready_at: Mapped[datetime | None]
+    draining_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 
 
@@ -143,6 +146,7 @@ class VariantTraffic(Identified, TenantOwned, Base):
         tenant_reference("endpoint_id", "endpoints"),
         UniqueConstraint("segment_id", "variant", "key_id"),
         Index("ix_variant_traffic_endpoint", "organization_id", "endpoint_id", "from_at"),
+        Index("ix_variant_traffic_replica", "organization_id", "replica_id", "from_at"),
     )
 
     segment_id: Mapped[UUID] = mapped_column(ForeignKey("usage_segments.segment_id"))

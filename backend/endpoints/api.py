@@ -1,0 +1,99 @@
+"""REST routes of endpoints."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, status
+from pydantic import AwareDatetime
+
+from backend.core.http import Reader, Transaction, Writer
+from backend.core.pagination import Page, PageParameters
+from backend.endpoints import service
+from backend.endpoints.repository import EndpointFilter
+from backend.endpoints.schemas import (
+    ConfigWrite,
+    EndpointCreate,
+    EndpointView,
+    EventList,
+    EventView,
+    TrafficView,
+    WeightsWrite,
+)
+
+router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+def create_endpoint(body: EndpointCreate, principal: Writer, session: Transaction) -> EndpointView:
+    """Create an endpoint; it answers once every variant answered a probe. 409 `endpoint_name_taken`."""
+    endpoint = service.create_endpoint(
+        session,
+        principal,
+        project_id=body.project_id,
+        name=body.name,
+        wanted=body.request(),
+        max_body_bytes=body.max_body_bytes,
+        tags=body.tags,
+    )
+    return EndpointView.of(service.get_endpoint(session, principal.scope, endpoint.id))
+
+
+@router.get("")
+def list_endpoints(
+    principal: Reader,
+    session: Transaction,
+    page: PageParameters,
+    project_id: UUID | None = None,
+    endpoint_status: Annotated[str | None, Query(alias="status", max_length=32)] = None,
+    name: Annotated[str | None, Query(max_length=63, description="only the endpoint of this name")] = None,
+) -> Page[EndpointView]:
+    """List endpoints, newest first; deleted ones only with `status=deleted`."""
+    where = EndpointFilter(project_id, endpoint_status, name)
+    details, cursor = service.list_endpoints(session, principal.scope, where, page)
+    return Page(items=[EndpointView.of(detail) for detail in details], next_cursor=cursor)
+
+
+@router.get("/{endpoint_id}")
+def get_endpoint(endpoint_id: UUID, principal: Reader, session: Transaction) -> EndpointView:
+    """Read one endpoint, with its configs and replicas."""
+    return EndpointView.of(service.get_endpoint(session, principal.scope, endpoint_id))
+
+
+@router.get("/{endpoint_id}/events")
+def list_events(endpoint_id: UUID, principal: Reader, session: Transaction) -> EventList:
+    """The endpoint's status changes, oldest first; the last 200."""
+    rows = service.list_events(session, principal.scope, endpoint_id)
+    return EventList(items=[EventView.model_validate(row) for row in rows])
+
+
+@router.get("/{endpoint_id}/traffic")
+def read_traffic(
+    endpoint_id: UUID,
+    principal: Reader,
+    session: Transaction,
+    from_at: Annotated[AwareDatetime | None, Query(alias="from", description="default: an hour before `to`")] = None,
+    to_at: Annotated[AwareDatetime | None, Query(alias="to", description="default: now")] = None,
+) -> TrafficView:
+    """Calls, items, errors and compute per variant, and per minute and variant."""
+    traffic = service.read_traffic(session, principal.scope, endpoint_id, from_at=from_at, to_at=to_at)
+    return TrafficView.of(traffic)
+
+
+@router.patch("/{endpoint_id}/weights")
+def set_weights(endpoint_id: UUID, body: WeightsWrite, principal: Writer, session: Transaction) -> EndpointView:
+    """Change how traffic is split; no replica is replaced."""
+    return EndpointView.of(service.set_weights(session, principal, endpoint_id, body.weights))
+
+
+@router.put("/{endpoint_id}/config")
+def set_config(endpoint_id: UUID, body: ConfigWrite, principal: Writer, session: Transaction) -> EndpointView:
+    """Ask for another config: its replicas answer before the old ones stop."""
+    return EndpointView.of(service.set_config(session, principal, endpoint_id, body.request()))
+
+
+@router.delete("/{endpoint_id}", status_code=status.HTTP_202_ACCEPTED)
+def delete_endpoint(endpoint_id: UUID, principal: Writer, session: Transaction) -> EndpointView:
+    """Ask for its deletion: it stops answering at once and is deleted when its replicas have ended."""
+    endpoint = service.request_deletion(session, principal, endpoint_id)
+    session.flush()
+    return EndpointView.of(service.get_endpoint(session, principal.scope, endpoint.id))

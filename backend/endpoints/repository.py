@@ -1,0 +1,216 @@
+"""All SQL of endpoints, within one organization. `routing_repository` holds what spans tenants."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from backend.core.db import Scope
+from backend.core.lifecycle import Event
+from backend.core.pagination import PageRequest, fetch_page
+from backend.endpoints import states
+from backend.endpoints.models import (
+    Endpoint,
+    EndpointConfig,
+    ProductionVariant,
+    Replica,
+    UsageSegment,
+    VariantTraffic,
+)
+
+SUMMED = ("calls", "items", "errors", "bytes_in", "bytes_out", "compute_us")
+
+
+@dataclass(frozen=True)
+class EndpointFilter:
+    """What a list of endpoints is narrowed to; deleted ones only when asked for by status."""
+
+    project_id: UUID | None = None
+    status: str | None = None
+    name: str | None = None
+
+
+class EndpointRepository:
+    """Endpoints, configs, variants and replicas of one organization."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._organization_id = scope.organization_id
+
+    def add(self, *rows: Endpoint | EndpointConfig | ProductionVariant | Replica) -> None:
+        """Insert rows now, so that a broken constraint shows here."""
+        for row in rows:
+            row.organization_id = self._organization_id
+        self._session.add_all(rows)
+        self._session.flush()
+
+    def endpoint(self, endpoint_id: UUID, *, lock: bool = False) -> Endpoint | None:
+        """One endpoint, deleted or not."""
+        query = select(Endpoint).where(Endpoint.organization_id == self._organization_id, Endpoint.id == endpoint_id)
+        return self._session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+    def page(self, where: EndpointFilter, page: PageRequest) -> tuple[list[Endpoint], str | None]:
+        """Newest first, and the cursor of the next page."""
+        query = select(Endpoint).where(Endpoint.organization_id == self._organization_id)
+        if where.project_id is not None:
+            query = query.where(Endpoint.project_id == where.project_id)
+        if where.name is not None:
+            query = query.where(Endpoint.name == where.name)
+        alive = Endpoint.status != states.DELETED
+        query = query.where(alive if where.status is None else Endpoint.status == where.status)
+        return fetch_page(self._session, query, page, keys=(Endpoint.created_at, Endpoint.id))
+
+    def config(self, config_id: UUID) -> EndpointConfig:
+        """One config."""
+        return self._session.scalars(
+            select(EndpointConfig).where(
+                EndpointConfig.organization_id == self._organization_id, EndpointConfig.id == config_id
+            )
+        ).one()
+
+    def configs(self, config_ids: Sequence[UUID]) -> dict[UUID, EndpointConfig]:
+        """Configs by id."""
+        rows = self._session.scalars(
+            select(EndpointConfig).where(
+                EndpointConfig.organization_id == self._organization_id, EndpointConfig.id.in_(config_ids)
+            )
+        )
+        return {row.id: row for row in rows}
+
+    def last_number(self, endpoint_id: UUID) -> int:
+        """The number of the endpoint's newest config."""
+        return (
+            self._session.scalar(
+                select(func.max(EndpointConfig.number)).where(
+                    EndpointConfig.organization_id == self._organization_id,
+                    EndpointConfig.endpoint_id == endpoint_id,
+                )
+            )
+            or 0
+        )
+
+    def variants(self, config_ids: Sequence[UUID]) -> dict[UUID, list[ProductionVariant]]:
+        """Variants by config, in their order."""
+        rows = self._session.scalars(
+            select(ProductionVariant)
+            .where(
+                ProductionVariant.organization_id == self._organization_id,
+                ProductionVariant.config_id.in_(config_ids),
+            )
+            .order_by(ProductionVariant.position)
+        )
+        found: dict[UUID, list[ProductionVariant]] = {config_id: [] for config_id in config_ids}
+        for row in rows:
+            found[row.config_id].append(row)
+        return found
+
+    def replica(self, replica_id: UUID) -> Replica | None:
+        """One replica."""
+        return self._session.scalars(
+            select(Replica).where(Replica.organization_id == self._organization_id, Replica.id == replica_id)
+        ).one_or_none()
+
+    def replicas(self, endpoint_ids: Sequence[UUID], *, ended_too: bool = False) -> Sequence[Replica]:
+        """Replicas of some endpoints, oldest first."""
+        query = select(Replica).where(
+            Replica.organization_id == self._organization_id, Replica.endpoint_id.in_(endpoint_ids)
+        )
+        if not ended_too:
+            query = query.where(Replica.ended_at.is_(None))
+        return self._session.scalars(query.order_by(Replica.created_at, Replica.id)).all()
+
+    def last_ended(self, config_ids: Sequence[UUID], limit: int) -> Sequence[Replica]:
+        """The replicas of these configs that ended last, newest end first."""
+        return self._session.scalars(
+            select(Replica)
+            .where(
+                Replica.organization_id == self._organization_id,
+                Replica.config_id.in_(config_ids),
+                Replica.ended_at.is_not(None),
+            )
+            .order_by(Replica.ended_at.desc())
+            .limit(limit)
+        ).all()
+
+    def events(self, endpoint_id: UUID, *, limit: int) -> Sequence[Event]:
+        """The last status changes of an endpoint, oldest first."""
+        rows = self._session.scalars(
+            select(Event)
+            .where(
+                Event.organization_id == self._organization_id,
+                Event.resource_kind == "endpoint",
+                Event.resource_id == endpoint_id,
+            )
+            .order_by(Event.at.desc(), Event.id.desc())
+            .limit(limit)
+        ).all()
+        return rows[::-1]
+
+
+class TrafficRepository:
+    """Usage segments and traffic of one organization."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._organization_id = scope.organization_id
+
+    def insert_segment(self, **values: object) -> bool:
+        """Add a segment. False = its id is known."""
+        statement = (
+            insert(UsageSegment)
+            .values(organization_id=self._organization_id, **values)
+            .on_conflict_do_nothing()
+            .returning(UsageSegment.segment_id)
+        )
+        return self._session.scalar(statement) is not None
+
+    def segment(self, segment_id: UUID) -> UsageSegment | None:
+        """One accepted segment."""
+        return self._session.scalars(
+            select(UsageSegment).where(
+                UsageSegment.organization_id == self._organization_id, UsageSegment.segment_id == segment_id
+            )
+        ).one_or_none()
+
+    def add_traffic(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append the sums of one segment."""
+        own = {"organization_id": self._organization_id}
+        self._session.execute(insert(VariantTraffic), [{**row, **own} for row in rows])
+
+    def compute(self, replica_id: UUID, from_at: datetime, to_at: datetime) -> list[tuple[str, int]]:
+        """(variant, microseconds of compute) of a replica's traffic that begins in [from_at, to_at)."""
+        rows = self._session.execute(
+            select(VariantTraffic.variant, func.sum(VariantTraffic.compute_us))
+            .where(
+                VariantTraffic.organization_id == self._organization_id,
+                VariantTraffic.replica_id == replica_id,
+                VariantTraffic.from_at >= from_at,
+                VariantTraffic.from_at < to_at,
+            )
+            .group_by(VariantTraffic.variant)
+            .order_by(VariantTraffic.variant)
+        )
+        return [(variant, int(compute)) for variant, compute in rows]
+
+    def sums(self, endpoint_id: UUID, from_at: datetime, to_at: datetime, *, per_minute: bool) -> Sequence[Row[Any]]:
+        """Sums per variant, or per minute and variant, of traffic that begins in [from_at, to_at)."""
+        minute = func.date_trunc("minute", VariantTraffic.from_at).label("minute")
+        by: list[ColumnElement[Any]] = [minute] if per_minute else []
+        by.append(VariantTraffic.variant.label("variant"))
+        sums = [func.sum(getattr(VariantTraffic, name)).label(name) for name in SUMMED]
+        return self._session.execute(
+            select(*by, *sums)
+            .where(
+                VariantTraffic.organization_id == self._organization_id,
+                VariantTraffic.endpoint_id == endpoint_id,
+                VariantTraffic.from_at >= from_at,
+                VariantTraffic.from_at < to_at,
+            )
+            .group_by(*by)
+            .order_by(*by)
+        ).all()

@@ -1,0 +1,88 @@
+"""The routing table: built from rows, whole, in every control pass; its version grows only when it changed."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from backend.core import wire
+from backend.core.clock import database_now
+from backend.endpoints import routing_repository as repository
+from backend.endpoints.errors import GatewayTokenUnknown
+from backend.endpoints.models import Endpoint, ProductionVariant, Replica
+from backend.endpoints.variants import serving_key
+
+
+def publish_routes(session: Session) -> bool:
+    """Rebuild the routing table of all tenants. Needs the controller role. True = it changed."""
+    table = repository.lock_table(session)
+    body = build_routes(session)
+    if body == table.body:
+        return False
+    table.body = body
+    table.version += 1
+    table.built_at = database_now(session)
+    return True
+
+
+def build_routes(session: Session) -> dict[str, Any]:
+    """`routes` and `keys` of a wire.RouteSnapshot, in plain JSON types and a stable order.
+
+    A route stands for an endpoint with at least one replica in service that fits its live config. Keys are those of
+    every organization with a route.
+    """
+    endpoints = repository.live_endpoints(session)
+    replicas = repository.answering_replicas(session)
+    ids = {endpoint.live_config_id for endpoint in endpoints if endpoint.live_config_id is not None}
+    ids |= {replica.config_id for replica in replicas}
+    configs, variants = repository.configs(session, ids), repository.variants(session, ids)
+    keys = {id_: serving_key(configs[id_], variants[id_]) for id_ in ids}
+    routes = []
+    for endpoint in endpoints:
+        live = endpoint.live_config_id
+        if live is None:
+            continue
+        own = [one for one in replicas if one.endpoint_id == endpoint.id and keys[one.config_id] == keys[live]]
+        if own:
+            routes.append(_route(endpoint, variants[live], own))
+    organizations = {endpoint.organization_id for endpoint in endpoints}
+    found: dict[str, Any] = msgspec.to_builtins(
+        {
+            "routes": routes,
+            "keys": [
+                wire.RouteKey(
+                    organization_id=str(row.organization_id),
+                    key_id=str(row.id),
+                    token_sha256=row.token_hash.hex(),
+                    expires_at=row.expires_at.timestamp() if row.expires_at is not None else None,
+                )
+                for row in repository.valid_keys(session, organizations)
+            ],
+        }
+    )
+    return found
+
+
+def _route(endpoint: Endpoint, variants: list[ProductionVariant], replicas: list[Replica]) -> wire.Route:
+    return wire.Route(
+        organization_id=str(endpoint.organization_id),
+        endpoint_id=str(endpoint.id),
+        endpoint_name=endpoint.name,
+        variants=[
+            wire.RouteVariant(name=one.name, weight=float(one.weight), model_version_id=str(one.model_version_id))
+            for one in variants
+        ],
+        replicas=[wire.RouteReplica(replica_id=str(one.id), socket_path=one.socket_path or "") for one in replicas],
+        max_body_bytes=endpoint.max_body_bytes,
+    )
+
+
+def read_routes(session: Session, token_hash: bytes, version: int) -> wire.RouteSnapshot | None:
+    """The routing table for a gateway; None when it has this version. Raises GatewayTokenUnknown."""
+    if not repository.is_gateway(session, token_hash):
+        raise GatewayTokenUnknown("this token belongs to no gateway")
+    found = repository.routes_after(session, token_hash, version)
+    if found is None:
+        return None
+    current, body = found
+    return msgspec.convert({"version": current, **body}, wire.RouteSnapshot)

@@ -1,0 +1,296 @@
+"""Use cases of endpoints. Status is the controller's alone (`backend.endpoints.controller`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from backend.audit.service import record as audit
+from backend.billing.service import open_hold
+from backend.core.auth import Principal
+from backend.core.clock import database_now
+from backend.core.db import Doorbell, Scope, ring_after_commit
+from backend.core.ids import new_id
+from backend.core.lifecycle import Event, record_creation
+from backend.core.pagination import PageRequest
+from backend.endpoints import states
+from backend.endpoints.errors import (
+    EndpointBeingDeleted,
+    EndpointNameTaken,
+    EndpointNotFound,
+    SpendingOnHold,
+    TrafficPeriodInvalid,
+)
+from backend.endpoints.models import Endpoint, EndpointConfig, ProductionVariant, Replica
+from backend.endpoints.repository import EndpointFilter, EndpointRepository, TrafficRepository
+from backend.endpoints.variants import VariantRequest, change_weights, check_variants
+from backend.fleet import service as fleet
+from backend.projects.service import get_project
+from backend.registry.service import get_version
+
+CONTROL = Doorbell("endpoints.control")
+LONGEST_TRAFFIC = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class ConfigRequest:
+    """What shall stand behind an endpoint."""
+
+    instance_type: str
+    replica_count: int
+    processes: int
+    variants: Sequence[VariantRequest]
+
+
+@dataclass(frozen=True)
+class ConfigDetail:
+    """A config with its variants in order."""
+
+    config: EndpointConfig
+    variants: list[ProductionVariant]
+
+
+@dataclass(frozen=True)
+class EndpointDetail:
+    """An endpoint, its wanted and its live config, and its open replicas."""
+
+    endpoint: Endpoint
+    wanted: ConfigDetail
+    live: ConfigDetail | None
+    replicas: list[Replica]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Sums of an endpoint's traffic in [from_at, to_at): per variant, and per minute and variant."""
+
+    from_at: datetime
+    to_at: datetime
+    variants: Sequence[Any]
+    minutes: Sequence[Any]
+
+
+def create_endpoint(
+    session: Session,
+    principal: Principal,
+    *,
+    project_id: UUID,
+    name: str,
+    wanted: ConfigRequest,
+    max_body_bytes: int,
+    tags: dict[str, str],
+) -> Endpoint:
+    """A new endpoint, creating. Raises ProjectNotFound, InstanceTypeUnknown, ModelVersionNotFound, VariantsInvalid,
+    SignatureMismatch, ModelVersionRejected, EndpointNameTaken, SpendingOnHold.
+    """
+    scope = principal.scope
+    get_project(session, scope, project_id)
+    _check_config(session, scope, wanted)
+    _check_spending(session, scope, project_id)
+    config_id = new_id()
+    endpoint = Endpoint(
+        id=new_id(),
+        organization_id=scope.organization_id,
+        project_id=project_id,
+        name=name,
+        status=states.CREATING,
+        status_reason="waiting for placement",
+        wanted_config_id=config_id,
+        max_body_bytes=max_body_bytes,
+        created_by=principal.actor,
+        tags=tags,
+        due_at=database_now(session),
+    )
+    _insert(session, EndpointRepository(session, scope), endpoint)
+    _add_config(session, principal, endpoint.id, config_id, wanted)
+    record_creation(session, "endpoint", endpoint, reason="created", actor=principal.actor)
+    _wake(session, principal, endpoint, "endpoint.create", {"name": name})
+    return endpoint
+
+
+def _insert(session: Session, repository: EndpointRepository, endpoint: Endpoint) -> None:
+    try:
+        with session.begin_nested():
+            repository.add(endpoint)
+    except IntegrityError as error:
+        if "uq_endpoints_name" in str(error.orig):
+            raise EndpointNameTaken(
+                f"an endpoint named '{endpoint.name}' exists", hint="endpoint names are unique per organization"
+            ) from None
+        raise
+
+
+def _check_config(session: Session, scope: Scope, wanted: ConfigRequest) -> None:
+    fleet.get_instance_type(session, scope, wanted.instance_type)
+    ids = {variant.model_version_id for variant in wanted.variants}
+    check_variants(wanted.variants, {id_: get_version(session, scope, id_) for id_ in ids})
+
+
+def _check_spending(session: Session, scope: Scope, project_id: UUID) -> None:
+    hold = open_hold(session, scope, project_id)
+    if hold is not None:
+        raise SpendingOnHold(f"new spending is on hold: {hold.reason}", hint="raise the budget or lift the hold")
+
+
+def _add_config(
+    session: Session, principal: Principal, endpoint_id: UUID, config_id: UUID, wanted: ConfigRequest
+) -> None:
+    repository = EndpointRepository(session, principal.scope)
+    repository.add(
+        EndpointConfig(
+            id=config_id,
+            endpoint_id=endpoint_id,
+            number=repository.last_number(endpoint_id) + 1,
+            instance_type=wanted.instance_type,
+            replica_count=wanted.replica_count,
+            processes=wanted.processes,
+            created_by=principal.actor,
+        )
+    )
+    repository.add(
+        *(
+            ProductionVariant(
+                config_id=config_id,
+                name=variant.name,
+                model_version_id=variant.model_version_id,
+                weight=variant.weight,
+                position=position,
+            )
+            for position, variant in enumerate(wanted.variants)
+        )
+    )
+
+
+def _wake(session: Session, principal: Principal, endpoint: Endpoint, action: str, detail: dict[str, Any]) -> None:
+    endpoint.due_at = database_now(session)
+    audit(
+        session,
+        principal,
+        principal.scope,
+        action=action,
+        resource_kind="endpoint",
+        resource_id=endpoint.id,
+        detail=detail,
+    )
+    ring_after_commit(session, CONTROL)
+
+
+def list_endpoints(
+    session: Session, scope: Scope, where: EndpointFilter, page: PageRequest
+) -> tuple[list[EndpointDetail], str | None]:
+    """Endpoints, newest first (deleted ones only by status), and the cursor of the next page."""
+    rows, cursor = EndpointRepository(session, scope).page(where, page)
+    return _details(session, scope, rows), cursor
+
+
+def get_endpoint(session: Session, scope: Scope, endpoint_id: UUID) -> EndpointDetail:
+    """One endpoint with configs and open replicas. Raises EndpointNotFound."""
+    endpoint = EndpointRepository(session, scope).endpoint(endpoint_id)
+    if endpoint is None:
+        raise EndpointNotFound(f"there is no endpoint {endpoint_id}")
+    return _details(session, scope, [endpoint])[0]
+
+
+def list_events(session: Session, scope: Scope, endpoint_id: UUID) -> Sequence[Event]:
+    """The endpoint's last 200 status changes, oldest first. Raises EndpointNotFound."""
+    get_endpoint(session, scope, endpoint_id)
+    return EndpointRepository(session, scope).events(endpoint_id, limit=200)
+
+
+def _details(session: Session, scope: Scope, endpoints: Sequence[Endpoint]) -> list[EndpointDetail]:
+    repository = EndpointRepository(session, scope)
+    ids = {endpoint.wanted_config_id for endpoint in endpoints}
+    ids |= {endpoint.live_config_id for endpoint in endpoints if endpoint.live_config_id is not None}
+    configs, variants = repository.configs(list(ids)), repository.variants(list(ids))
+    details = {config_id: ConfigDetail(configs[config_id], variants[config_id]) for config_id in ids}
+    replicas = repository.replicas([endpoint.id for endpoint in endpoints])
+    return [
+        EndpointDetail(
+            endpoint,
+            details[endpoint.wanted_config_id],
+            details[endpoint.live_config_id] if endpoint.live_config_id is not None else None,
+            [replica for replica in replicas if replica.endpoint_id == endpoint.id],
+        )
+        for endpoint in endpoints
+    ]
+
+
+def set_config(session: Session, principal: Principal, endpoint_id: UUID, wanted: ConfigRequest) -> EndpointDetail:
+    """Ask for another config. Raises what `create_endpoint` raises of configs, EndpointNotFound,
+    EndpointBeingDeleted.
+    """
+    endpoint = _changeable(session, principal.scope, endpoint_id)
+    _check_config(session, principal.scope, wanted)
+    _check_spending(session, principal.scope, endpoint.project_id)
+    return _want(session, principal, endpoint, wanted, "endpoint.set_config")
+
+
+def set_weights(
+    session: Session, principal: Principal, endpoint_id: UUID, weights: dict[str, Decimal]
+) -> EndpointDetail:
+    """Other weights for the variants that are wanted now; replicas stay. Raises EndpointNotFound, VariantUnknown,
+    VariantsInvalid, EndpointBeingDeleted.
+    """
+    endpoint = _changeable(session, principal.scope, endpoint_id)
+    repository = EndpointRepository(session, principal.scope)
+    config = repository.config(endpoint.wanted_config_id)
+    variants = repository.variants([config.id])[config.id]
+    wanted = ConfigRequest(
+        config.instance_type, config.replica_count, config.processes, change_weights(variants, weights)
+    )
+    return _want(session, principal, endpoint, wanted, "endpoint.set_weights")
+
+
+def _want(
+    session: Session, principal: Principal, endpoint: Endpoint, wanted: ConfigRequest, action: str
+) -> EndpointDetail:
+    config_id = new_id()
+    _add_config(session, principal, endpoint.id, config_id, wanted)
+    endpoint.wanted_config_id = config_id
+    weights = {variant.name: str(variant.weight) for variant in wanted.variants}
+    _wake(session, principal, endpoint, action, {"weights": weights})
+    session.flush()
+    return _details(session, principal.scope, [endpoint])[0]
+
+
+def request_deletion(session: Session, principal: Principal, endpoint_id: UUID) -> Endpoint:
+    """A user's intent (★4); asking twice changes nothing. Raises EndpointNotFound."""
+    endpoint = EndpointRepository(session, principal.scope).endpoint(endpoint_id, lock=True)
+    if endpoint is None or endpoint.status == states.DELETED:
+        raise EndpointNotFound(f"there is no endpoint {endpoint_id}")
+    if endpoint.delete_requested_at is None:
+        endpoint.delete_requested_at = database_now(session)
+        _wake(session, principal, endpoint, "endpoint.delete", {"name": endpoint.name})
+    return endpoint
+
+
+def _changeable(session: Session, scope: Scope, endpoint_id: UUID) -> Endpoint:
+    endpoint = EndpointRepository(session, scope).endpoint(endpoint_id, lock=True)
+    if endpoint is None or endpoint.status == states.DELETED:
+        raise EndpointNotFound(f"there is no endpoint {endpoint_id}")
+    if endpoint.delete_requested_at is not None:
+        raise EndpointBeingDeleted(f"endpoint '{endpoint.name}' is being deleted")
+    return endpoint
+
+
+def read_traffic(
+    session: Session, scope: Scope, endpoint_id: UUID, *, from_at: datetime | None, to_at: datetime | None
+) -> Traffic:
+    """Traffic of an endpoint; by default of the last hour. Raises EndpointNotFound, TrafficPeriodInvalid."""
+    get_endpoint(session, scope, endpoint_id)
+    end = to_at or database_now(session)
+    start = from_at or end - timedelta(hours=1)
+    if not timedelta(0) < end - start <= LONGEST_TRAFFIC:
+        raise TrafficPeriodInvalid(f"a traffic period runs forward, for at most {LONGEST_TRAFFIC.days} days")
+    traffic = TrafficRepository(session, scope)
+    return Traffic(
+        start,
+        end,
+        traffic.sums(endpoint_id, start, end, per_minute=False),
+        traffic.sums(endpoint_id, start, end, per_minute=True),
+    )
