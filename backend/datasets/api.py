@@ -12,6 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters, PageRequest
 from backend.core.storage import CHUNK_BYTES, new_spool
@@ -60,7 +61,7 @@ def list_datasets(
     session: Transaction,
     page: PageParameters,
     project_id: UUID | None = None,
-    name: Annotated[str | None, Query(max_length=63, description="only datasets of this name")] = None,
+    name: Annotated[ResourceName | None, Query(description="only datasets of this name")] = None,
 ) -> Page[DatasetRead]:
     """List datasets, newest first."""
     rows, cursor = service.list_datasets(session, principal.scope, page, project_id=project_id, name=name)
@@ -103,6 +104,13 @@ def open_upload(
     limit = request.app.state.settings.api.max_body_bytes
     upload = uploads.open_upload(session, principal, dataset_id, body, max_part_bytes=limit)
     return UploadRead.model_validate(upload)
+
+
+@router.get("/datasets/{dataset_id}/uploads", tags=["uploads"])
+def list_uploads(dataset_id: UUID, principal: Reader, session: Transaction, page: PageParameters) -> Page[UploadRead]:
+    """List the uploads of a dataset, newest first."""
+    rows, cursor = uploads.list_uploads(session, principal.scope, dataset_id, page)
+    return Page(items=[UploadRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/uploads/{upload_id}", tags=["uploads"])

@@ -165,6 +165,11 @@ class DatasetRepository:
         query = select(Upload).where(self._own(Upload), Upload.id == upload_id)
         return self.session.scalars(query.with_for_update() if lock else query).one_or_none()
 
+    def uploads(self, page: PageRequest, *, dataset_id: UUID) -> tuple[list[Upload], str | None]:
+        """One page of a dataset's uploads, newest first, and the next page's cursor."""
+        query = select(Upload).where(self._own(Upload), Upload.dataset_id == dataset_id)
+        return fetch_page(self.session, query, page, keys=[Upload.id])
+
     def is_expired(self, upload: Upload) -> bool:
         """Whether the upload was open for too long, by Postgres's clock."""
         return bool(

@@ -21,6 +21,7 @@ from backend.core.clock import database_now
 from backend.core.db import Database, Scope
 from backend.core.errors import DomainError
 from backend.core.lifecycle import record_creation, transition
+from backend.core.pagination import PageRequest
 from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, new_spool
 from backend.datasets.archive import conflicts, read_content, read_upload, refused
 from backend.datasets.errors import (
@@ -36,7 +37,7 @@ from backend.datasets.images import ImageFile
 from backend.datasets.models import Upload, UploadPart
 from backend.datasets.repository import DatasetRepository
 from backend.datasets.schemas import MAX_PARTS, UploadCreate
-from backend.datasets.service import dataset_not_found
+from backend.datasets.service import dataset_not_found, get_dataset
 from backend.datasets.states import UPLOAD_TRANSITIONS
 
 KIND = "upload"
@@ -87,6 +88,14 @@ def get_upload(session: Session, scope: Scope, upload_id: UUID) -> tuple[Upload,
     if upload is None:
         raise UploadNotFound(f"there is no upload {upload_id}")
     return upload, repository.parts(upload_id)
+
+
+def list_uploads(
+    session: Session, scope: Scope, dataset_id: UUID, page: PageRequest
+) -> tuple[list[Upload], str | None]:
+    """One page of a dataset's uploads, newest first, and the next page's cursor. Raises DatasetNotFound."""
+    get_dataset(session, scope, dataset_id)
+    return DatasetRepository(session, scope).uploads(page, dataset_id=dataset_id)
 
 
 def expected_part_bytes(session: Session, scope: Scope, upload_id: UUID, number: int) -> int:

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import StreamingResponse
 
+from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
 from backend.registry import service
@@ -29,7 +30,7 @@ def list_models(
     session: Transaction,
     page: PageParameters,
     project_id: UUID | None = None,
-    name: Annotated[str | None, Query(max_length=63, description="only the model of this name")] = None,
+    name: Annotated[ResourceName | None, Query(description="only the model of this name")] = None,
 ) -> Page[ModelRead]:
     """List models with their newest versions, newest model first."""
     rows, cursor = service.list_models(session, principal.scope, page, project_id=project_id, name=name)

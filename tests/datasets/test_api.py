@@ -72,6 +72,7 @@ def test_lists_filter_and_page(client: TestClient, tenant: Tenant) -> None:
     assert [item["id"] for item in first["items"] + rest["items"]] == made[::-1]
     assert [item["id"] for item in client.get(URL, params={"name": "d-1"}).json()["items"]] == [made[1]]
     assert client.get(URL, params={"project_id": str(new_id())}).json()["items"] == []
+    assert client.get(URL, params={"name": "\0"}).status_code == 422
     assert client.get(URL, params={"cursor": "x"}).json()["code"] == "invalid_cursor"
 
 

@@ -54,6 +54,15 @@ def test_an_interrupted_upload_resumes(uploader: Uploader, client: TestClient) -
     assert uploader.complete(upload).json()["status"] == "completed"
 
 
+def test_uploads_of_a_dataset_are_listed(uploader: Uploader) -> None:
+    ids = [uploader.open(archive(digits()))["id"] for _ in range(3)]
+    address = f"/api/v1/datasets/{uploader.dataset_id}/uploads"
+    first = uploader.client.get(address, params={"limit": 2}).json()
+    rest = uploader.client.get(address, params={"cursor": first["next_cursor"]}).json()
+    assert [upload["id"] for upload in first["items"] + rest["items"]] == ids[::-1]
+    assert uploader.client.get(f"/api/v1/datasets/{new_id()}/uploads").json()["code"] == "dataset_not_found"
+
+
 def test_a_part_may_be_put_again(uploader: Uploader) -> None:
     data = archive(digits())
     upload = uploader.open(data)

@@ -63,6 +63,16 @@ def test_the_same_content_seed_and_sizes_give_the_same_manifest(filled: Uploader
     assert (rest["items"], rest["next_cursor"]) == ([first], None)
 
 
+def test_an_idempotency_key_freezes_once(filled: Uploader) -> None:
+    address = f"/api/v1/datasets/{filled.dataset_id}/versions"
+    answers = [
+        filled.client.post(address, json={"splits": SPLITS}, headers={"Idempotency-Key": "once"}) for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json() == answers[1].json()
+    assert len(filled.client.get(address).json()["items"]) == 1
+
+
 def test_what_comes_later_is_not_in_it(filled: Uploader) -> None:
     version = frozen(filled)
     assert filled.send(archive({"0/later.png": png(200)})).status_code == 200
