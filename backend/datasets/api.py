@@ -16,7 +16,7 @@ from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters, PageRequest
 from backend.core.storage import CHUNK_BYTES, new_spool
-from backend.datasets import service, uploads, versions
+from backend.datasets import service
 from backend.datasets.errors import PartSizeMismatch, TruncatedBody
 from backend.datasets.models import Dataset
 from backend.datasets.schemas import (
@@ -90,7 +90,7 @@ def delete_dataset(dataset_id: UUID, principal: Writer, request: Request) -> Non
     with request.app.state.database.unit_of_work(principal.scope) as session:
         ended = service.delete_dataset(session, principal, dataset_id)
     for upload_id in ended:
-        uploads.remove_parts(request.app.state.storage, principal.scope, upload_id)
+        service.remove_parts(request.app.state.storage, principal.scope, upload_id)
 
 
 # --- uploads ---
@@ -102,21 +102,21 @@ def open_upload(
 ) -> UploadRead:
     """Open an upload; the answer says how many parts to put and how large they are."""
     limit = request.app.state.settings.api.max_body_bytes
-    upload = uploads.open_upload(session, principal, dataset_id, body, max_part_bytes=limit)
+    upload = service.open_upload(session, principal, dataset_id, body, max_part_bytes=limit)
     return UploadRead.model_validate(upload)
 
 
 @router.get("/datasets/{dataset_id}/uploads", tags=["uploads"])
 def list_uploads(dataset_id: UUID, principal: Reader, session: Transaction, page: PageParameters) -> Page[UploadRead]:
     """List the uploads of a dataset, newest first."""
-    rows, cursor = uploads.list_uploads(session, principal.scope, dataset_id, page)
+    rows, cursor = service.list_uploads(session, principal.scope, dataset_id, page)
     return Page(items=[UploadRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/uploads/{upload_id}", tags=["uploads"])
 def get_upload(upload_id: UUID, principal: Reader, session: Transaction) -> UploadDetail:
     """Read an upload and which of its parts are stored, to resume it."""
-    upload, parts = uploads.get_upload(session, principal.scope, upload_id)
+    upload, parts = service.get_upload(session, principal.scope, upload_id)
     known = UploadRead.model_validate(upload).model_dump()
     return UploadDetail(**known, parts=[PartRead.model_validate(part) for part in parts])
 
@@ -124,7 +124,7 @@ def get_upload(upload_id: UUID, principal: Reader, session: Transaction) -> Uplo
 def expected_part(upload_id: UUID, number: int, principal: Writer, request: Request) -> int:
     """A dependency: bytes this part must have. It runs before any of the body is read."""
     with request.app.state.database.unit_of_work(principal.scope) as session:
-        return uploads.expected_part_bytes(session, principal.scope, upload_id, number)
+        return service.expected_part_bytes(session, principal.scope, upload_id, number)
 
 
 async def received_part(
@@ -157,7 +157,7 @@ def put_part(
     x_content_sha256: Annotated[str | None, Header(pattern=r"^[0-9a-f]{64}$")] = None,
 ) -> PartRead:
     """Store a part: the raw bytes. Putting it again replaces it. 422 `part_size_mismatch`, `checksum_mismatch`."""
-    part = uploads.store_part(
+    part = service.store_part(
         request.app.state.database,
         request.app.state.storage,
         principal.scope,
@@ -176,14 +176,14 @@ def complete_upload(upload_id: UUID, principal: Writer, request: Request) -> Upl
     409 `upload_incomplete` names the missing parts. 422 `checksum_mismatch` and `invalid_files` end the upload.
     """
     state = request.app.state
-    return UploadRead.model_validate(uploads.complete_upload(state.database, state.storage, principal, upload_id))
+    return UploadRead.model_validate(service.complete_upload(state.database, state.storage, principal, upload_id))
 
 
 @router.delete("/uploads/{upload_id}", tags=["uploads"])
 def abort_upload(upload_id: UUID, principal: Writer, request: Request) -> UploadRead:
     """Give an upload up; its parts are removed. 409 `upload_not_open` when it has ended otherwise."""
     state = request.app.state
-    return UploadRead.model_validate(uploads.abort_upload(state.database, state.storage, principal, upload_id))
+    return UploadRead.model_validate(service.abort_upload(state.database, state.storage, principal, upload_id))
 
 
 # --- versions ---
@@ -194,14 +194,14 @@ def create_version(dataset_id: UUID, body: VersionCreate, principal: Writer, req
     """Freeze the dataset's files into a version. 422 `single_class`, `too_few_files`, `split_invalid`."""
     state = request.app.state
     return VersionRead.model_validate(
-        versions.create_version(state.database, state.storage, principal, dataset_id, body)
+        service.create_version(state.database, state.storage, principal, dataset_id, body)
     )
 
 
 @router.get("/datasets/{dataset_id}/versions", tags=["dataset versions"])
 def list_versions(dataset_id: UUID, principal: Reader, session: Transaction, page: PageParameters) -> Page[VersionRead]:
     """List the versions of a dataset, newest first."""
-    rows, cursor = versions.list_versions(session, principal.scope, dataset_id, page)
+    rows, cursor = service.list_versions(session, principal.scope, dataset_id, page)
     return Page(items=[VersionRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
@@ -214,7 +214,7 @@ def get_version(version_id: UUID, principal: Reader, session: Transaction) -> Ve
 @router.patch("/dataset-versions/{version_id}", tags=["dataset versions"])
 def tag_version(version_id: UUID, body: VersionUpdate, principal: Writer, session: Transaction) -> VersionRead:
     """Replace a version's tags."""
-    return VersionRead.model_validate(versions.tag_version(session, principal, version_id, body.tags))
+    return VersionRead.model_validate(service.tag_version(session, principal, version_id, body.tags))
 
 
 @router.get("/dataset-versions/{version_id}/files", tags=["dataset versions"])
@@ -231,7 +231,7 @@ def list_files(
     with request.app.state.database.unit_of_work(principal.scope) as session:
         version = service.get_version(session, principal.scope, version_id)
     page = PageRequest(limit=limit, cursor=cursor)
-    rows, following = versions.list_files(request.app.state.storage, version, page, split=split)
+    rows, following = service.list_files(request.app.state.storage, version, page, split=split)
     return Page(items=[FileRead.model_validate(row) for row in rows], next_cursor=following)
 
 
@@ -240,7 +240,7 @@ def get_file(version_id: UUID, sha256: Digest, principal: Reader, request: Reque
     """The content of one file, as it was uploaded."""
     with request.app.state.database.unit_of_work(principal.scope) as session:
         version = service.get_version(session, principal.scope, version_id)
-    content, size_bytes, media_type = versions.open_file(request.app.state.storage, version, sha256)
+    content, size_bytes, media_type = service.open_file(request.app.state.storage, version, sha256)
     headers = {
         "Content-Length": str(size_bytes),
         "ETag": f'"{sha256}"',

@@ -1,167 +1,60 @@
-"""Use cases of datasets, and what other domains ask of them.
+"""What others call. The use cases stand in modules of their own.
 
-Uploads and versions do slow work on objects and live in `uploads.py` and `versions.py`.
+`catalog`: datasets, and versions and blobs as other domains see them. `uploads` and `versions` do slow work on
+objects and take the database rather than a session. `sweep` is the control worker's.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
-from uuid import UUID
-
-from sqlalchemy.orm import Session
-
-from backend.audit import service as audit
-from backend.core.auth import Principal
-from backend.core.db import Scope
-from backend.core.pagination import PageRequest
-from backend.core.storage import ObjectStore
-from backend.core.wire import Channel, FileRef
-from backend.datasets.errors import (
-    DatasetHasVersions,
-    DatasetKindUnavailable,
-    DatasetNameTaken,
-    DatasetNotFound,
-    DatasetVersionNotFound,
+from backend.datasets.catalog import (
+    blob_sizes,
+    count_labels,
+    create_dataset,
+    dataset_channel,
+    delete_dataset,
+    get_dataset,
+    get_version,
+    list_datasets,
+    record_blob,
+    update_dataset,
+    version_digests,
 )
-from backend.datasets.manifest import read_manifest
-from backend.datasets.models import Dataset, DatasetVersion
-from backend.datasets.repository import DatasetRepository
-from backend.datasets.schemas import DatasetCreate
-from backend.projects.service import get_project
+from backend.datasets.sweep import expire_uploads, remove_orphans
+from backend.datasets.uploads import (
+    abort_upload,
+    complete_upload,
+    expected_part_bytes,
+    get_upload,
+    list_uploads,
+    open_upload,
+    remove_parts,
+    store_part,
+)
+from backend.datasets.versions import create_version, list_files, list_versions, open_file, tag_version
 
-KIND = "dataset"
-BUILT_KINDS = frozenset({"image"})
-MANIFEST_NAME = "manifest.parquet"
-
-# --- for other domains ---
-
-
-def get_version(session: Session, scope: Scope, version_id: UUID) -> DatasetVersion:
-    """One dataset version. Raises DatasetVersionNotFound (404)."""
-    version = DatasetRepository(session, scope).version(version_id)
-    if version is None:
-        raise DatasetVersionNotFound(f"there is no dataset version {version_id}")
-    return version
-
-
-def dataset_channel(session: Session, scope: Scope, dataset_version_id: UUID) -> Channel:
-    """The version as a job's input: its manifest, whose rows name the blobs. Raises DatasetVersionNotFound."""
-    version = get_version(session, scope, dataset_version_id)
-    manifest = FileRef(name=MANIFEST_NAME, sha256=version.manifest_sha256, size_bytes=version.manifest_bytes)
-    return Channel(name="dataset", kind="dataset", files=[manifest])
-
-
-@lru_cache(maxsize=32)
-def version_digests(storage: ObjectStore, manifest_sha256: str, organization_id: UUID) -> frozenset[str]:
-    """Digests of every blob a manifest names, and its own. Raises ObjectMissing (404)."""
-    table = read_manifest(storage.get_blob(organization_id, manifest_sha256))
-    return frozenset(table.column("sha256").to_pylist()) | {manifest_sha256}
-
-
-def record_blob(session: Session, scope: Scope, sha256: str, size_bytes: int) -> None:
-    """Note that the organization has this blob; nothing changes when it is known."""
-    DatasetRepository(session, scope).add_blobs({sha256: size_bytes})
-
-
-def blob_sizes(session: Session, scope: Scope, digests: Sequence[str]) -> dict[str, int]:
-    """Size in bytes of those of the digests that the organization has stored."""
-    return DatasetRepository(session, scope).blob_sizes(digests)
-
-
-# --- datasets ---
-
-
-def create_dataset(session: Session, principal: Principal, wanted: DatasetCreate) -> Dataset:
-    """A new dataset. Raises ProjectNotFound, DatasetKindUnavailable, DatasetNameTaken."""
-    project = get_project(session, principal.scope, wanted.project_id)
-    if wanted.kind not in BUILT_KINDS:
-        raise DatasetKindUnavailable(
-            f"datasets of kind '{wanted.kind}' are not available yet", available=sorted(BUILT_KINDS)
-        )
-    dataset = Dataset(
-        organization_id=principal.organization_id,
-        project_id=project.id,
-        name=wanted.name,
-        kind=wanted.kind,
-        description=wanted.description,
-        tags=dict(wanted.tags),
-        created_by=principal.actor,
-    )
-    if not DatasetRepository(session, principal.scope).add_dataset(dataset):
-        raise DatasetNameTaken(f"the project has a dataset named '{wanted.name}'", name=wanted.name)
-    _record(session, principal, "dataset.create", dataset, {"name": dataset.name, "kind": dataset.kind})
-    return dataset
-
-
-def get_dataset(session: Session, scope: Scope, dataset_id: UUID) -> Dataset:
-    """One dataset. Raises DatasetNotFound (404)."""
-    dataset = DatasetRepository(session, scope).dataset(dataset_id)
-    if dataset is None:
-        raise dataset_not_found(dataset_id)
-    return dataset
-
-
-def count_labels(session: Session, scope: Scope, dataset_id: UUID) -> dict[str, int]:
-    """Files per label, as they are now."""
-    return DatasetRepository(session, scope).labels(dataset_id)
-
-
-def list_datasets(
-    session: Session, scope: Scope, page: PageRequest, *, project_id: UUID | None = None, name: str | None = None
-) -> tuple[list[Dataset], str | None]:
-    """One page of datasets, newest first, and the next page's cursor."""
-    return DatasetRepository(session, scope).datasets(page, project_id=project_id, name=name)
-
-
-def update_dataset(
-    session: Session,
-    principal: Principal,
-    dataset_id: UUID,
-    *,
-    description: str | None = None,
-    tags: dict[str, str] | None = None,
-) -> Dataset:
-    """Change description or all tags; None leaves them. Raises DatasetNotFound."""
-    dataset = get_dataset(session, principal.scope, dataset_id)
-    changed = []
-    if description is not None:
-        dataset.description = description
-        changed.append("description")
-    if tags is not None:
-        dataset.tags = dict(tags)
-        changed.append("tags")
-    _record(session, principal, "dataset.update", dataset, {"changed": changed})
-    return dataset
-
-
-def delete_dataset(session: Session, principal: Principal, dataset_id: UUID) -> list[UUID]:
-    """Remove a dataset that has no versions, its files and uploads; returns the uploads' ids.
-
-    Raises DatasetNotFound, DatasetHasVersions. Parts of the uploads are objects: remove them after the commit
-    (`uploads.remove_parts`).
-    """
-    repository = DatasetRepository(session, principal.scope)
-    dataset = repository.dataset(dataset_id, lock=True)
-    if dataset is None:
-        raise dataset_not_found(dataset_id)
-    if repository.has_versions(dataset_id):
-        raise DatasetHasVersions(f"dataset '{dataset.name}' has versions, which jobs and models refer to for good")
-    uploads = repository.delete_dataset(dataset_id)
-    _record(session, principal, "dataset.delete", dataset, {"name": dataset.name})
-    return uploads
-
-
-def dataset_not_found(dataset_id: UUID) -> DatasetNotFound:
-    """The error of a dataset that is absent or somebody else's."""
-    return DatasetNotFound(f"there is no dataset {dataset_id}")
-
-
-def _record(session: Session, principal: Principal, action: str, dataset: Dataset, detail: dict[str, object]) -> None:
-    audit.record(
-        session,
-        principal,
-        principal.scope,
-        action=action,
-        resource_kind=KIND,
-        resource_id=dataset.id,
-        detail=detail,
-    )
+__all__ = [
+    "abort_upload",
+    "blob_sizes",
+    "complete_upload",
+    "count_labels",
+    "create_dataset",
+    "create_version",
+    "dataset_channel",
+    "delete_dataset",
+    "expected_part_bytes",
+    "expire_uploads",
+    "get_dataset",
+    "get_upload",
+    "get_version",
+    "list_datasets",
+    "list_files",
+    "list_uploads",
+    "list_versions",
+    "open_file",
+    "open_upload",
+    "record_blob",
+    "remove_orphans",
+    "remove_parts",
+    "store_part",
+    "tag_version",
+    "update_dataset",
+    "version_digests",
+]

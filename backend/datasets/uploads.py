@@ -24,6 +24,7 @@ from backend.core.lifecycle import record_creation, transition
 from backend.core.pagination import PageRequest
 from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, new_spool
 from backend.datasets.archive import conflicts, read_content, read_upload, refused
+from backend.datasets.catalog import dataset_not_found, get_dataset
 from backend.datasets.errors import (
     InvalidFiles,
     PartNumberUnknown,
@@ -37,7 +38,6 @@ from backend.datasets.images import ImageFile
 from backend.datasets.models import Upload, UploadPart
 from backend.datasets.repository import DatasetRepository
 from backend.datasets.schemas import MAX_PARTS, UploadCreate
-from backend.datasets.service import dataset_not_found, get_dataset
 from backend.datasets.states import UPLOAD_TRANSITIONS
 
 KIND = "upload"

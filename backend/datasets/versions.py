@@ -19,13 +19,13 @@ from backend.core.auth import Principal
 from backend.core.db import Database, Scope
 from backend.core.pagination import InvalidCursor, PageRequest
 from backend.core.storage import ObjectStore
+from backend.datasets.catalog import dataset_not_found, get_dataset, get_version
 from backend.datasets.errors import FileNotInVersion, SingleClass, TooFewFiles
 from backend.datasets.images import content_type
 from backend.datasets.manifest import ManifestRow, page_of, read_manifest, write_manifest
 from backend.datasets.models import DatasetVersion
 from backend.datasets.repository import DatasetRepository
 from backend.datasets.schemas import VersionCreate
-from backend.datasets.service import dataset_not_found, get_dataset, get_version
 from backend.datasets.split import SPLITS, assign_splits, split_sizes
 
 KIND = "dataset_version"

@@ -7,11 +7,13 @@ from sqlalchemy import select, update
 
 from backend.core.db import Database
 from backend.core.lifecycle import Event
+from backend.core.settings import Settings
 from backend.core.storage import ObjectStore
 from backend.datasets.models import Upload
 from backend.datasets.sweep import expire_uploads, remove_orphans
 from tests.datasets.files import Uploader, archive, digits
 from tests.fixtures.database import Tenant
+from worker.context import ControlContext
 
 pytestmark = pytest.mark.integration
 
@@ -55,3 +57,24 @@ def test_parts_that_a_crash_left_are_removed(
     assert remove_orphans(controller_database, storage) == 1
     assert not storage.exists(left)
     assert len(storage.keys(f"uploads/{tenant.organization_id}/{waiting['id']}/")) == 1
+
+
+def test_the_control_sweeps_once_a_minute(
+    uploader: Uploader,
+    controller_database: Database,
+    storage: ObjectStore,
+    api_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from worker.app import controls
+    from worker.tasks import datasets as tasks
+
+    monkeypatch.setattr(tasks, "_expiry", tasks.Rhythm(60.0))
+    context = ControlContext(database=controller_database, settings=api_settings, storage=storage, ring=None)
+    expire_uploads(controller_database, storage)
+    for handled in (1, 0):
+        upload = uploader.open(archive(digits()))
+        with controller_database.unit_of_work() as session:
+            session.execute(update(Upload).where(Upload.id == upload["id"]).values(expires_at=upload["created_at"]))
+        remove_orphans(controller_database, storage)
+        assert controls.by_name["datasets.control"](context) == handled

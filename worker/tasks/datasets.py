@@ -5,7 +5,7 @@ Nothing waits for it, so it looks once a minute, and at all stored parts once an
 
 import time
 
-from backend.datasets import sweep
+from backend.datasets import service
 from worker.app import controls
 from worker.context import ControlContext
 
@@ -13,7 +13,7 @@ EXPIRY_SECONDS = 60.0
 ORPHANS_SECONDS = 3600.0
 
 
-class _Rhythm:
+class Rhythm:
     """When this process does something next; the first time at once."""
 
     def __init__(self, seconds: float) -> None:
@@ -21,6 +21,7 @@ class _Rhythm:
         self._next = 0.0
 
     def due(self) -> bool:
+        """Whether it is time; if so, the next time is set."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -28,11 +29,11 @@ class _Rhythm:
         return True
 
 
-_expiry, _orphans = _Rhythm(EXPIRY_SECONDS), _Rhythm(ORPHANS_SECONDS)
+_expiry, _orphans = Rhythm(EXPIRY_SECONDS), Rhythm(ORPHANS_SECONDS)
 
 
 @controls.register("datasets.control")
 def control(context: ControlContext) -> int:
     """End expired uploads and remove orphaned parts, when it is time; returns the uploads handled."""
-    handled = sweep.expire_uploads(context.database, context.storage) if _expiry.due() else 0
-    return handled + (sweep.remove_orphans(context.database, context.storage) if _orphans.due() else 0)
+    handled = service.expire_uploads(context.database, context.storage) if _expiry.due() else 0
+    return handled + (service.remove_orphans(context.database, context.storage) if _orphans.due() else 0)
