@@ -3,8 +3,3 @@
 The order is the tick's: what makes work comes before what counts it.
 """
 
-import worker.tasks.jobs
-import worker.tasks.fleet
-import worker.tasks.endpoints
-import worker.tasks.billing
-import worker.tasks.audit  # noqa: F401, I001 - the order is the tick's
