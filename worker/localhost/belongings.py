@@ -4,12 +4,15 @@
 Should somebody kill that one, as far as possible:
 2. A cgroup of the machine's own, where this user may make one (v2, or v1's freezer).
 3. The machine's tag in the environment (inherited unless cleared), or the session of any process one it had.
-4. What was seen to be the machine's before, and still lives.
+4. Orphans that fell to the daemon, a subreaper too: they come from no machine that is whole, and may be ended by
+   whichever machine looks first.
+5. What was seen to be the machine's before, and still lives.
 """
 
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +65,8 @@ class Belongings:
 
     tag: str
     cgroup: Path | None
-    sessions: set[int] = field(default_factory=set)
+    sessions: set[int]
+    orphans: Callable[[], set[int]]
     known: set[Identity] = field(default_factory=set)
 
     def track(self) -> None:
@@ -82,7 +86,7 @@ class Belongings:
         return set(self.known)
 
     def _pids(self) -> set[int]:
-        pids = self._in_cgroup()
+        pids = self._in_cgroup() | self.orphans()
         mark = f"{TAG_VARIABLE}={self.tag}".encode()
         for pid in psutil.pids():
             if self._in_session(pid) or mark in _environment(pid):

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -60,7 +60,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 class Machine:
     """One machine, driven by `advance` and rebuilt by `apply`-ing its events."""
 
-    def __init__(self, tag: str, shape: str, place: Place, log: EventLog) -> None:
+    def __init__(self, tag: str, shape: str, place: Place, log: EventLog, orphans: Callable[[], set[int]]) -> None:
         self.tag = tag
         self.shape = shape
         self.state: State = "pending"
@@ -68,6 +68,7 @@ class Machine:
         self.terminated_at_ns: int | None = None
         self._place = place
         self._log = log
+        self._orphans = orphans
         self._init: Identity | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._belongings: Belongings | None = None
@@ -222,7 +223,7 @@ class Machine:
     def _own(self) -> Belongings:
         if self._belongings is None:
             cgroup = make_cgroup(self._place.home, self.tag)
-            self._belongings = Belongings(self.tag, cgroup, self._sessions)
+            self._belongings = Belongings(self.tag, cgroup, self._sessions, self._orphans)
         return self._belongings
 
     # --- the end ---
