@@ -208,6 +208,17 @@ def test_sigterm_terminates_every_machine_and_then_the_daemon(host: Host) -> Non
     assert not host.socket.exists()
 
 
+def test_the_same_tag_on_another_home_is_another_machine(host: Host) -> None:
+    with tempfile.TemporaryDirectory() as base:
+        other = Host(Path(base))
+        for each in (host, other):
+            each.provider.create("i-1", "local.cpu", ENVIRONMENT)
+        mine, theirs = host.processes("i-1"), other.processes("i-1")
+        other.end()
+        assert all_gone(theirs, 0.0)
+        assert all(process.is_running() for process in mine)
+
+
 def test_an_injected_fault_fails_one_create_and_leaves_nothing(host: Host) -> None:
     host.provider.fail_next_create("no capacity in this zone")
     with pytest.raises(LocalProviderRefused, match="no capacity in this zone") as refusal:

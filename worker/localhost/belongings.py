@@ -3,7 +3,7 @@
 1. Descendants of its process one, a subreaper, from which nothing escapes while it lives.
 Should somebody kill that one, as far as possible:
 2. A cgroup of the machine's own, where this user may make one (v2, or v1's freezer).
-3. The machine's tag in the environment (inherited unless cleared), or the session of any process one it had.
+3. The machine's mark in the environment (inherited unless cleared), or the session of any process one it had.
 4. Orphans that fell to the daemon, a subreaper too: they come from no machine that is whole, and may be ended by
    whichever machine looks first.
 5. What was seen to be the machine's before, and still lives.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-TAG_VARIABLE = "MODELYARD_MACHINE_TAG"
+MARK_VARIABLE = "MODELYARD_MACHINE"
 _CGROUP_ROOTS = (Path("/sys/fs/cgroup/freezer"), Path("/sys/fs/cgroup"))
 
 
@@ -45,12 +45,17 @@ def lives(identity: Identity) -> bool:
     return identity_of(identity.pid) == identity
 
 
+def mark_of(home: Path, tag: str) -> str:
+    """A name for the machine that no machine of another home has."""
+    return f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}-{tag}"
+
+
 def make_cgroup(home: Path, tag: str) -> Path | None:
     """A cgroup for the machine, or None where this user cannot make one."""
     for root in _CGROUP_ROOTS:
         if not (root / "cgroup.procs").exists():
             continue
-        folder = root / "modelyard" / f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}-{tag}"
+        folder = root / "modelyard" / mark_of(home, tag)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -63,7 +68,7 @@ def make_cgroup(home: Path, tag: str) -> Path | None:
 class Belongings:
     """The processes of one machine."""
 
-    tag: str
+    mark: str
     cgroup: Path | None
     sessions: set[int]
     orphans: Callable[[], set[int]]
@@ -87,7 +92,7 @@ class Belongings:
 
     def _pids(self) -> set[int]:
         pids = self._in_cgroup() | self.orphans()
-        mark = f"{TAG_VARIABLE}={self.tag}".encode()
+        mark = f"{MARK_VARIABLE}={self.mark}".encode()
         for pid in psutil.pids():
             if self._in_session(pid) or mark in _environment(pid):
                 pids.add(pid)

@@ -16,7 +16,15 @@ from typing import Literal
 
 import msgspec
 
-from worker.localhost.belongings import TAG_VARIABLE, Belongings, Identity, identity_of, lives, make_cgroup
+from worker.localhost.belongings import (
+    MARK_VARIABLE,
+    Belongings,
+    Identity,
+    identity_of,
+    lives,
+    make_cgroup,
+    mark_of,
+)
 from worker.localhost.events import Event, EventLog
 
 State = Literal["pending", "running", "shutting-down", "terminated"]
@@ -217,13 +225,17 @@ class Machine:
             self._place.environment_file(self.tag).read_bytes(), type=dict[str, str]
         )
         search = [str(_ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
-        own = {TAG_VARIABLE: self.tag, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(search)}
+        own = {
+            MARK_VARIABLE: mark_of(self._place.home, self.tag),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(search),
+        }
         return inherited | given | own
 
     def _own(self) -> Belongings:
         if self._belongings is None:
             cgroup = make_cgroup(self._place.home, self.tag)
-            self._belongings = Belongings(self.tag, cgroup, self._sessions, self._orphans)
+            self._belongings = Belongings(mark_of(self._place.home, self.tag), cgroup, self._sessions, self._orphans)
         return self._belongings
 
     # --- the end ---
