@@ -30,6 +30,40 @@ def up(
 
 
 @app.command()
+def demo(
+    home: Annotated[Path | None, typer.Option(help="where everything lasts (MODELYARD_HOME)")] = None,
+    exit_after: Annotated[bool, typer.Option("--exit", help="stop after the summary")] = False,  # noqa: FBT002 - a flag
+    report: Annotated[Path, typer.Option(help="where the report is written")] = Path("demo-report.json"),
+    api_port: Annotated[int | None, typer.Option(min=1, max=65535, help="port of API and dashboard")] = None,
+    gateway_port: Annotated[int | None, typer.Option(min=1, max=65535, help="port of inference")] = None,
+) -> None:
+    """Start the platform and run the whole job on real handwritten digits: train, compress, serve, bill."""
+    from rich.console import Console  # noqa: PLC0415 - each command imports its own world
+
+    from backend.platform.home import RunState  # noqa: PLC0415 - as above
+    from backend.platform.up import up as run  # noqa: PLC0415 - as above
+    from modelyard.demo import run_demo  # noqa: PLC0415 - as above
+    from modelyard.errors import ModelyardError  # noqa: PLC0415 - as above
+
+    settings = Settings() if home is None else Settings(home=home)
+    ports = {name: port for name, port in (("api", api_port), ("gateway", gateway_port)) if port is not None}
+    console = Console(stderr=False)
+
+    def on_ready(_state: RunState) -> int | None:
+        try:
+            status = run_demo(settings.home, report, console)
+        except ModelyardError as error:
+            console.print(f"[bold red]✗ {error}[/bold red]")
+            status = 1
+        if exit_after or status != 0:
+            return status
+        console.print("The platform keeps running; Ctrl-C stops it.")
+        return None
+
+    raise typer.Exit(run(settings, ports=ports, on_ready=on_ready))
+
+
+@app.command()
 def migrate() -> None:
     """Create roles and database where missing, upgrade the schema, seed what a first boot needs. One-shot."""
     from backend.core.migrate import migrate as run  # noqa: PLC0415 - each command imports its own world

@@ -1,4 +1,8 @@
-"""One embedded server as a process: its user, its launch command, start, wait and stop."""
+"""One embedded server as a process: its user, its launch command, start, wait and stop.
+
+Start servers from a thread that lasts (the main one): the kernel sends the death signal when the *thread* that
+started a process ends.
+"""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """The services of `modelyard up`, as data: what runs, after what, and which credentials it alone gets.
 
-Start: postgres and valkey together → migrate → api → gateway, control worker, beat → localhost. Stop is the
+Start: postgres and valkey together → migrate → api, control worker, beat → gateway → localhost. Stop is the
 opposite order, so instances end while the control plane can still hear their last reports.
 A process sees only what it needs: the API never gets the controller's password, the gateway no database, the
 local provider nothing at all.
@@ -140,8 +140,8 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
             after=["migrate", "valkey"],
             ready=accepts_tcp(settings.api.host, settings.api.port),
         ),
-        _python(platform, "worker", ["backend.cli", "worker"], working, after=["api"]),
-        _python(platform, "beat", beat_arguments, beat, after=["api"]),
+        _python(platform, "worker", ["backend.cli", "worker"], working, after=["migrate", "valkey"]),
+        _python(platform, "beat", beat_arguments, beat, after=["migrate", "valkey"]),
     ]
 
 

@@ -157,7 +157,7 @@ def test_a_machine_whose_process_one_is_killed_boots_again(host: Host) -> None:
     host.processes("i-1")
     names = [e["event"] for e in host.events("i-1")]
     assert names == ["requested", "running", "booted", "crashed", "booted"]
-    assert all_gone(before[:3])
+    assert all_gone(before, 0.0)
 
 
 def test_a_killed_daemon_finds_its_machines_again(host: Host) -> None:
@@ -206,6 +206,17 @@ def test_sigterm_terminates_every_machine_and_then_the_daemon(host: Host) -> Non
     assert all_gone(processes, 0.0)
     assert host.events("i-2")[-1]["event"] == "terminated"
     assert not host.socket.exists()
+
+
+def test_the_same_tag_on_another_home_is_another_machine(host: Host) -> None:
+    with tempfile.TemporaryDirectory() as base:
+        other = Host(Path(base))
+        for each in (host, other):
+            each.provider.create("i-1", "local.cpu", ENVIRONMENT)
+        mine, theirs = host.processes("i-1"), other.processes("i-1")
+        other.end()
+        assert all_gone(theirs, 0.0)
+        assert all(process.is_running() for process in mine)
 
 
 def test_an_injected_fault_fails_one_create_and_leaves_nothing(host: Host) -> None:

@@ -22,20 +22,20 @@ def shell(name: str, script: str, **more: object) -> ChildSpec:
 def specs(home: Path, scenario: str) -> list[ChildSpec]:
     """`first` ← `once` ← `last`: `last` has children of its own, one of them in another session."""
     order = home / "order"
-    trap = 'trap "echo {0} >> {1}; exit 0" TERM; while :; do sleep 0.05; done'
-    stubborn = 'trap "" TERM; while :; do sleep 0.05; done'
+    trap = 'trap "echo {0} >> {1}; exit 0" TERM; : > {2}; while :; do sleep 0.05; done'
     begun = home / "begun"
-    lasting = f"sleep 300 & setsid sleep 300 & : > {begun}; {trap.format('last', order)}"
+    stubborn = f'trap "" TERM; : > {begun}; while :; do sleep 0.05; done'
+    lasting = f"sleep 300 & setsid sleep 300 & {trap.format('last', order, begun)}"
     if scenario == "bad-start":
         lasting = "echo cannot open the thing; exit 3"
     return [
-        shell("first", trap.format("first", order)),
+        shell("first", trap.format("first", order, home / "first-begun")),
         shell("once", f"echo once >> {order}", one_shot=True, after=["first"]),
         shell(
             "last",
             stubborn if scenario == "stubborn" else lasting,
             after=["once"],
-            ready=order.exists if scenario == "stubborn" else begun.exists,
+            ready=begun.exists,
             stop_grace_seconds=0.5,
         ),
     ]

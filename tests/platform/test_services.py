@@ -49,7 +49,7 @@ def test_each_service_comes_after_services_listed_before_it(listed: dict[str, Ch
 
 def test_a_service_gets_only_its_credentials(listed: dict[str, ChildSpec]) -> None:
     roles = {
-        "migrate": {"ADMIN", "OWNER"},
+        "migrate": {"ADMIN", "OWNER", "CONTROLLER"},
         "api": {"APP", "OPERATOR"},
         "worker": {"CONTROLLER", "APP"},
         "beat": set(),
@@ -59,7 +59,7 @@ def test_a_service_gets_only_its_credentials(listed: dict[str, ChildSpec]) -> No
     for name, expected in roles.items():
         names = set(listed[name].environment)
         assert {n.split("__")[1][:-4] for n in names if n.startswith("MODELYARD_DATABASE__")} == expected
-        assert ("MODELYARD_SECURITY__MASTER_KEY" in names) == (name in {"api", "worker"})
+        assert ("MODELYARD_SECURITY__MASTER_KEY" in names) == (name in {"api", "worker", "migrate"})
         assert any(n.startswith("MODELYARD_ROLES__") for n in names) == (name == "migrate")
     assert not [n for n in listed["localhost"].environment if "TOKEN" in n or "SECRET" in n or "BROKER" in n]
 

@@ -54,7 +54,7 @@ class SegmentShipper:
         except (RefusedByControl, StaleEpoch) as error:
             self._refused.mkdir(mode=0o700, exist_ok=True)
             (self._refused / path.name).write_bytes(content)
-            _LOG.error("usage segment %s was refused and is kept in %s: %s", path.name, self._refused, error)  # noqa: TRY400 # no bug of ours: the message says all
+            _LOG.error("usage segment %s was refused and is kept in %s: %s", path.name, self._refused, error)  # no bug of ours: the message says all
         path.unlink()
 
     def seal_left_open(self) -> None:

@@ -3,19 +3,22 @@
 1. Descendants of its process one, a subreaper, from which nothing escapes while it lives.
 Should somebody kill that one, as far as possible:
 2. A cgroup of the machine's own, where this user may make one (v2, or v1's freezer).
-3. The machine's tag in the environment (inherited unless cleared), or the session of any process one it had.
-4. What was seen to be the machine's before, and still lives.
+3. The machine's mark in the environment (inherited unless cleared), or the session of any process one it had.
+4. Orphans that fell to the daemon, a subreaper too: they come from no machine that is whole, and may be ended by
+   whichever machine looks first.
+5. What was seen to be the machine's before, and still lives.
 """
 
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-TAG_VARIABLE = "MODELYARD_MACHINE_TAG"
+MARK_VARIABLE = "MODELYARD_MACHINE"
 _CGROUP_ROOTS = (Path("/sys/fs/cgroup/freezer"), Path("/sys/fs/cgroup"))
 
 
@@ -42,12 +45,17 @@ def lives(identity: Identity) -> bool:
     return identity_of(identity.pid) == identity
 
 
+def mark_of(home: Path, tag: str) -> str:
+    """A name for the machine that no machine of another home has."""
+    return f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}-{tag}"
+
+
 def make_cgroup(home: Path, tag: str) -> Path | None:
     """A cgroup for the machine, or None where this user cannot make one."""
     for root in _CGROUP_ROOTS:
         if not (root / "cgroup.procs").exists():
             continue
-        folder = root / "modelyard" / f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}-{tag}"
+        folder = root / "modelyard" / mark_of(home, tag)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -60,9 +68,10 @@ def make_cgroup(home: Path, tag: str) -> Path | None:
 class Belongings:
     """The processes of one machine."""
 
-    tag: str
+    mark: str
     cgroup: Path | None
-    sessions: set[int] = field(default_factory=set)
+    sessions: set[int]
+    orphans: Callable[[], set[int]]
     known: set[Identity] = field(default_factory=set)
 
     def track(self) -> None:
@@ -82,8 +91,8 @@ class Belongings:
         return set(self.known)
 
     def _pids(self) -> set[int]:
-        pids = self._in_cgroup()
-        mark = f"{TAG_VARIABLE}={self.tag}".encode()
+        pids = self._in_cgroup() | self.orphans()
+        mark = f"{MARK_VARIABLE}={self.mark}".encode()
         for pid in psutil.pids():
             if self._in_session(pid) or mark in _environment(pid):
                 pids.add(pid)

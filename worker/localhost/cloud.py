@@ -43,8 +43,16 @@ class Cloud:
         self._machines: dict[str, Machine] = {}
         for event in self._log.replay():
             if event.event == "requested":
-                self._machines[event.tag] = Machine(event.tag, event.shape or "", place, self._log)
+                self._machines[event.tag] = self._machine(event.tag, event.shape or "")
             self._machines[event.tag].apply(event)
+
+    def _machine(self, tag: str, shape: str) -> Machine:
+        return Machine(tag, shape, self._place, self._log, self._orphans)
+
+    def _orphans(self) -> set[int]:
+        """Children of this daemon that are no machine's process one: left by one that was killed."""
+        own = {machine.init_pid for machine in self._machines.values()}
+        return {child.pid for child in psutil.Process().children() if child.pid not in own}
 
     # --- the provider's calls ---
 
@@ -58,7 +66,7 @@ class Cloud:
                 self._refuse_if_due()
                 self._write_environment(tag, environment)
                 self._log.append("requested", tag, shape=shape)
-                machine = self._machines[tag] = Machine(tag, shape, self._place, self._log)
+                machine = self._machines[tag] = self._machine(tag, shape)
             view = machine.view
         self._wake.set()
         return view

@@ -10,13 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from worker.localhost.belongings import TAG_VARIABLE, Belongings, Identity, identity_of, lives, make_cgroup
+from worker.localhost.belongings import (
+    MARK_VARIABLE,
+    Belongings,
+    Identity,
+    identity_of,
+    lives,
+    make_cgroup,
+    mark_of,
+)
 from worker.localhost.events import Event, EventLog
 
 State = Literal["pending", "running", "shutting-down", "terminated"]
@@ -60,7 +68,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 class Machine:
     """One machine, driven by `advance` and rebuilt by `apply`-ing its events."""
 
-    def __init__(self, tag: str, shape: str, place: Place, log: EventLog) -> None:
+    def __init__(self, tag: str, shape: str, place: Place, log: EventLog, orphans: Callable[[], set[int]]) -> None:
         self.tag = tag
         self.shape = shape
         self.state: State = "pending"
@@ -68,6 +76,7 @@ class Machine:
         self.terminated_at_ns: int | None = None
         self._place = place
         self._log = log
+        self._orphans = orphans
         self._init: Identity | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._belongings: Belongings | None = None
@@ -216,13 +225,17 @@ class Machine:
             self._place.environment_file(self.tag).read_bytes(), type=dict[str, str]
         )
         search = [str(_ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
-        own = {TAG_VARIABLE: self.tag, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(search)}
+        own = {
+            MARK_VARIABLE: mark_of(self._place.home, self.tag),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(search),
+        }
         return inherited | given | own
 
     def _own(self) -> Belongings:
         if self._belongings is None:
             cgroup = make_cgroup(self._place.home, self.tag)
-            self._belongings = Belongings(self.tag, cgroup, self._sessions)
+            self._belongings = Belongings(mark_of(self._place.home, self.tag), cgroup, self._sessions, self._orphans)
         return self._belongings
 
     # --- the end ---

@@ -3,9 +3,10 @@
 The order is the tick's: what makes work comes before what counts it.
 """
 
-import worker.tasks.jobs  # noqa: I001 - the order is the tick's
+# ruff: noqa: F401, I001 - imported for their controls; the order is the tick's
+import worker.tasks.jobs
 import worker.tasks.fleet
 import worker.tasks.endpoints
 import worker.tasks.billing
 import worker.tasks.datasets
-import worker.tasks.audit  # noqa: F401 - imported for its control
+import worker.tasks.audit

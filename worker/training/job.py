@@ -1,5 +1,6 @@
 """A training job from its parameters to its artifact."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def _summary(trainer: Trainer, model: SmallCnn, dataset: ImageDataset, folder: P
     for name, evaluation in measured.items():
         metrics |= {f"{name}_accuracy": evaluation.accuracy, f"{name}_loss": evaluation.loss}
     return {
+        "signature": json.loads((folder / "signature.json").read_text()),
         "metrics": metrics,
         "classes": dataset.classes,
         "confusion_matrix": measured["validation"].confusion.tolist(),

@@ -1,0 +1,103 @@
+"""HTTP under the client: one connection pool, problem documents into errors, retries where they cannot double."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+
+from modelyard.errors import ApiError, ConnectionFailed
+
+T = TypeVar("T")
+RETRIED_STATUS = frozenset({429, 502, 503, 504})
+ATTEMPTS = 5
+
+
+class Transport:
+    """Sends requests. Mutating calls carry an idempotency key, so a retry after a lost answer changes nothing."""
+
+    def __init__(self, base_url: str, api_key: str, *, timeout_seconds: float) -> None:
+        self._http = httpx2.Client(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
+            timeout=httpx2.Timeout(timeout_seconds, connect=5.0),
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._http.close()
+
+    def get(self, path: str, kind: type[T], **query: Any) -> T:  # noqa: ANN401 - query values
+        """GET one thing. Raises ApiError, ConnectionFailed."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return msgspec.json.decode(self._send("GET", path, params=given).content, type=kind)
+
+    def get_bytes(self, path: str) -> bytes:
+        """GET raw content."""
+        return self._send("GET", path).content
+
+    def post(self, path: str, body: object, kind: type[T]) -> T:
+        """POST JSON."""
+        return self._write("POST", path, body, kind)
+
+    def patch(self, path: str, body: object, kind: type[T]) -> T:
+        """PATCH JSON."""
+        return self._write("PATCH", path, body, kind)
+
+    def put_bytes(self, path: str, content: bytes) -> None:
+        """PUT raw content; doing it again is harmless."""
+        self._send("PUT", path, content=content, headers={"Content-Type": "application/octet-stream"})
+
+    def delete(self, path: str) -> None:
+        """DELETE."""
+        self._send("DELETE", path, headers={"Idempotency-Key": str(uuid.uuid4())})
+
+    def pages(self, path: str, item: type[T], /, **query: Any) -> Iterator[T]:  # noqa: ANN401 - query values
+        """Every item of a list, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, dict[str, Any], cursor=cursor, **query)
+            yield from msgspec.convert(page["items"], list[item])  # type: ignore[valid-type]  # item is a type
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
+
+    def _write(self, method: str, path: str, body: object, kind: type[T]) -> T:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+        answer = self._send(method, path, content=msgspec.json.encode(body), headers=headers)
+        return msgspec.json.decode(answer.content, type=kind)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx's options
+        for attempt in range(ATTEMPTS):
+            last = attempt == ATTEMPTS - 1
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx2.TransportError as error:
+                if last:
+                    raise ConnectionFailed(f"{self._http.base_url} does not answer: {error}") from error
+            else:
+                if answer.is_success:
+                    return answer
+                if last or answer.status_code not in RETRIED_STATUS:
+                    raise _error(answer)
+            time.sleep(0.2 * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _error(answer: httpx2.Response) -> ApiError:
+    try:
+        problem = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        problem = {}
+    detail = str(problem.get("detail") or answer.reason_phrase or "no detail")
+    hint = problem.get("hint")
+    return ApiError(
+        answer.status_code,
+        str(problem.get("code", "unknown")),
+        detail,
+        str(hint) if hint else None,
+        problem,
+    )

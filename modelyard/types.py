@@ -1,0 +1,188 @@
+"""What the API answers, as far as a client uses it. Unknown fields are ignored, so a newer API is understood."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A team's workspace."""
+
+    id: str
+    name: str
+    description: str
+    created_at: datetime
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """Named data."""
+
+    id: str
+    project_id: str
+    name: str
+    kind: str
+    created_at: datetime
+
+
+class DatasetVersion(msgspec.Struct, frozen=True):
+    """An immutable snapshot. `splits`: files per split; `classes`: per label and split."""
+
+    id: str
+    dataset_id: str
+    number: int
+    manifest_sha256: str
+    file_count: int
+    size_bytes: int
+    splits: dict[str, int]
+    classes: dict[str, dict[str, int]]
+
+
+class DatasetFile(msgspec.Struct, frozen=True):
+    """A file of a dataset version."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    label: str
+    split: str
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """An upload in parts, numbered from 1."""
+
+    id: str
+    size_bytes: int
+    part_size_bytes: int
+    part_count: int
+    status: str
+    file_count: int
+
+
+class UploadPart(msgspec.Struct, frozen=True):
+    """A stored part."""
+
+    number: int
+    size_bytes: int
+    sha256: str
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a job is; total 0 = unknown."""
+
+    step: int
+    total_steps: int
+    phase: str
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job of any kind."""
+
+    id: str
+    project_id: str
+    kind: str
+    name: str
+    status: str
+    status_reason: str
+    progress: Progress | None
+    output: dict[str, Any]
+    failure: dict[str, Any] | None
+    attempt_count: int
+    created_at: datetime
+    started_at: datetime | None
+    first_step_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is completed, failed or stopped."""
+        return self.status in ("completed", "failed", "stopped")
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try of a job."""
+
+    id: str
+    number: int
+    status: str
+    status_reason: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of a job's output. `time` is Unix seconds."""
+
+    attempt: int
+    time: float
+    text: str
+
+
+class Series(msgspec.Struct, frozen=True):
+    """Points of one metric."""
+
+    steps: list[int]
+    values: list[float | None]
+    times: list[float]
+
+
+class ModelFile(msgspec.Struct, frozen=True):
+    """A file of an artifact."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class ModelVersion(msgspec.Struct, frozen=True):
+    """An immutable artifact. `size_bytes` is that of `model.onnx`."""
+
+    id: str
+    model_id: str
+    number: int
+    files: list[ModelFile]
+    size_bytes: int
+    signature: dict[str, Any]
+    metrics: dict[str, Any]
+    report: dict[str, Any]
+    approval_status: str
+    job_id: str | None
+    dataset_version_id: str | None
+    parent_version_id: str | None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A registry entry."""
+
+    id: str
+    project_id: str
+    name: str
+    created_at: datetime
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A stable address that answers inference."""
+
+    id: str
+    project_id: str
+    name: str
+    status: str
+    status_reason: str
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """What some usage costs: exact decimals."""
+
+    id: str
+    resource_kind: str
+    resource_id: str
+    resource_name: str
+    variant: str
+    sku: str
+    quantity: Decimal
+    unit: str
+    unit_price: Decimal
+    amount: Decimal
+    from_at: datetime
+    to_at: datetime
