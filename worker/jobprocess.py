@@ -56,7 +56,7 @@ class JobError(Exception):
         self.hint = hint
 
 
-class JobStopped(Exception):  # noqa: N818 - not an error: the end that SIGTERM asked for
+class JobStopped(Exception):
     """The work stopped as asked; its checkpoint is written."""
 
 
