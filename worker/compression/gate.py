@@ -34,9 +34,7 @@ class Verdict:
         return not self.objections
 
 
-def judge(
-    before: Measured, after: Measured, *, max_accuracy_loss_points: float, minimum_speedup: float
-) -> Verdict:
+def judge(before: Measured, after: Measured, *, max_accuracy_loss_points: float, minimum_speedup: float) -> Verdict:
     """Both limits may be met exactly; one objection, with its numbers, for each that is missed."""
     # Accuracies are counts over a split; twelve digits undo what the subtraction of fractions adds.
     loss_points = round((before.accuracy - after.accuracy) * 100, 12)

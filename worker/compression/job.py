@@ -57,7 +57,13 @@ def compress(process: JobProcess) -> None:
     metrics = {"validation_accuracy": choice.after.accuracy}
     if len(splits["test"]):
         metrics["test_accuracy"] = _accuracy(choice.path, splits["test"])
-    process.result_written(folder, {"report": report, "metrics": metrics, "classes": signature["classes"]})
+    summary = {
+        "signature": msgspec.json.decode((folder / "signature.json").read_bytes()),
+        "report": report,
+        "metrics": metrics,
+        "classes": signature["classes"],
+    }
+    process.result_written(folder, summary)
 
 
 def _enter(process: JobProcess, stage: int, phase: str) -> None:
@@ -116,9 +122,7 @@ def _quantize_all(
     return candidates
 
 
-def _choose(
-    source: Path, candidates: dict[Plan, Path], validation: Split, parameters: CompressionParameters
-) -> Choice:
+def _choose(source: Path, candidates: dict[Plan, Path], validation: Split, parameters: CompressionParameters) -> Choice:
     """The fastest accepted candidate; if none is accepted, the one that loses the least."""
     paths = {"before": source} | {plan.name: path for plan, path in candidates.items()}
     measured = measure(paths, validation)
@@ -183,9 +187,7 @@ def _tell(process: JobProcess, report: dict[str, Any]) -> None:
     process.log(f"report: {msgspec.json.encode(report).decode()}")
 
 
-def _write_artifact(
-    folder: Path, choice: Choice, signature: dict[str, Any], parameters: CompressionParameters
-) -> Path:
+def _write_artifact(folder: Path, choice: Choice, signature: dict[str, Any], parameters: CompressionParameters) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(choice.path.read_bytes())
     quantization = {

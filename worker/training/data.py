@@ -102,8 +102,7 @@ def _stack(rows: list[_Row], decoded: list[NDArray[np.uint8]]) -> NDArray[np.uin
     for place, row, image in zip(stacked, rows, decoded, strict=True):
         if image.shape[:2] != (height, width):
             raise _bad(
-                f"{row.path} is {image.shape[1]}x{image.shape[0]} pixels, "
-                f"{rows[0].path} is {width}x{height}.",
+                f"{row.path} is {image.shape[1]}x{image.shape[0]} pixels, {rows[0].path} is {width}x{height}.",
                 "Bring all images to one size first.",
             )
         place[:] = image if image.ndim == 2 else image.transpose(2, 0, 1)  # noqa: PLR2004

@@ -62,9 +62,7 @@ def export_artifact(
     inference.model.fuse()
     write_onnx(inference, folder / "model.onnx", images[:2])
     compare(inference, folder / "model.onnx", images)
-    (folder / "signature.json").write_bytes(
-        msgspec.json.format(msgspec.json.encode(signature(architecture, classes)))
-    )
+    (folder / "signature.json").write_bytes(msgspec.json.format(msgspec.json.encode(signature(architecture, classes))))
 
 
 def write_onnx(inference: Inference, path: Path, example: NDArray[np.uint8]) -> None:
@@ -97,9 +95,7 @@ def compare(inference: Inference, path: Path, images: NDArray[np.uint8]) -> None
         (answered,) = session.run([OUTPUT], {INPUT: batch})
         difference = float(np.abs(answered - wanted).max())
         if answered.shape != wanted.shape or difference > TOLERANCE * max(1.0, float(np.abs(wanted).max())):
-            raise JobError(
-                "platform", f"The exported model differs from the trained one by {difference:g} in a logit."
-            )
+            raise JobError("platform", f"The exported model differs from the trained one by {difference:g} in a logit.")
 
 
 def signature(architecture: Architecture, classes: list[str]) -> dict[str, Any]:

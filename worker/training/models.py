@@ -31,9 +31,7 @@ class Architecture:
     dropout: float
 
     @classmethod
-    def of(
-        cls, hyperparameters: Hyperparameters, image_shape: tuple[int, int, int], classes: int
-    ) -> "Architecture":
+    def of(cls, hyperparameters: Hyperparameters, image_shape: tuple[int, int, int], classes: int) -> "Architecture":
         """The architecture that the hyperparameters ask for."""
         return cls(
             name=hyperparameters.architecture,

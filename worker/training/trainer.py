@@ -176,9 +176,7 @@ class Trainer:
         position.step_in_epoch = 0
         self._sums[1] = 0
         self._keep_if_best(measured)
-        self._recorder.add(
-            position.step, {"validation/loss": measured.loss, "validation/accuracy": measured.accuracy}
-        )
+        self._recorder.add(position.step, {"validation/loss": measured.loss, "validation/accuracy": measured.accuracy})
         self._process.log(
             f"epoch {position.epoch}/{self.settings.epochs}  train loss {mean_loss:.4f} "
             f"accuracy {right / self.batch_size:.2%}  validation loss {measured.loss:.4f} "
@@ -198,9 +196,7 @@ class Trainer:
         if position.best_value is None or value > position.best_value + stopping.min_delta:
             position.best_value, position.best_epoch = value, position.epoch
             position.epochs_without_improvement = 0
-            self.best_weights = {
-                name: weights.detach().clone() for name, weights in self.model.state_dict().items()
-            }
+            self.best_weights = {name: weights.detach().clone() for name, weights in self.model.state_dict().items()}
         else:
             position.epochs_without_improvement += 1
 
@@ -262,9 +258,7 @@ class Trainer:
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.position = Position(**state["position"])
-        self.best_weights = {
-            name: weights.to(self.compute.device) for name, weights in state["best_weights"].items()
-        }
+        self.best_weights = {name: weights.to(self.compute.device) for name, weights in state["best_weights"].items()}
         self._sums.copy_(state["sums"])
         restore_random_state(state["random"])
         self._written_step = self.position.step
