@@ -35,7 +35,7 @@ class EarlyStopping(Strict):
     enabled: bool = True
     patience: Annotated[int, Field(ge=1, le=10_000)] = 6
     min_delta: Annotated[float, Field(ge=0, le=100)] = 0.0
-    metric: Literal["validation/accuracy", "validation/loss"] = "validation/accuracy"
+    metric: Literal["validation/accuracy", "validation/loss"] = "validation/loss"
 
 
 class Hyperparameters(Strict):

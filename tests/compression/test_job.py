@@ -34,9 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "input"
 
 
-def run(
-    folder: Path, inputs: Path, parameters: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> tuple[int, Told]:
+def run(folder: Path, inputs: Path, parameters: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[int, Told]:
     shutil.copytree(inputs, folder / "input", dirs_exist_ok=True)
     capsys.readouterr()
     code = run_job(compress, write_spec(folder, "compression", parameters))
@@ -62,6 +60,7 @@ def test_the_int8_model_answers_like_the_original(
     before = json.loads((trained / "model" / "signature.json").read_text())
     after = json.loads((artifact / "signature.json").read_text())
     assert after["precision"] == "int8"
+    assert result.summary["signature"] == after
     assert {key: after[key] for key in ("inputs", "outputs", "classes")} == {
         key: before[key] for key in ("inputs", "outputs", "classes")
     }
@@ -99,9 +98,7 @@ def test_a_model_spoilt_by_its_calibration_is_refused_for_its_accuracy(
     see it.
     """
     black = [
-        LabelledImage(np.zeros_like(image.pixels), image.label, image.split)
-        if image.split == "train"
-        else image
+        LabelledImage(np.zeros_like(image.pixels), image.label, image.split) if image.split == "train" else image
         for image in sklearn_digits(500, 200, 0)
     ]
     shutil.copytree(trained / "model", tmp_path / "inputs" / "model")
@@ -157,9 +154,7 @@ def test_inputs_that_cannot_be_compressed_are_named(
     assert re.search(reason, failed.failure.reason)
 
 
-def test_wrong_parameters_are_named(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_parameters_are_named(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = run(tmp_path, trained, {"method": "magic"}, capsys)
     assert code == FAILED_EXIT_CODE
     assert "method" in told.of(JobFailed)[0].failure.reason

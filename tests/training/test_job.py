@@ -24,9 +24,7 @@ pytestmark = pytest.mark.unit
 
 def job_folder(folder: Path, images: list[LabelledImage], hyperparameters: dict[str, Any]) -> Path:
     write_channel(folder / "input" / "training", images)
-    return write_spec(
-        folder, "training", {"algorithm": "image-classification", "hyperparameters": hyperparameters}
-    )
+    return write_spec(folder, "training", {"algorithm": "image-classification", "hyperparameters": hyperparameters})
 
 
 def coloured_digits() -> list[LabelledImage]:
@@ -53,6 +51,7 @@ def test_a_job_ends_with_an_artifact_that_answers_as_measured(
     ]
 
     signature = json.loads((artifact / "signature.json").read_text())
+    assert result.summary["signature"] == signature
     assert signature["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 3, 8, 8]}]
     assert signature["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 10]}]
     assert signature["classes"] == [str(digit) for digit in range(10)]
@@ -108,9 +107,7 @@ def test_the_first_step_is_told_at_once_and_metrics_are_complete(
     assert any(line.startswith("epoch 2/2") for line in told.lines)
 
 
-def test_early_stopping_ends_before_the_last_epoch(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_early_stopping_ends_before_the_last_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {
         "epochs": 50,
         "width": 4,
@@ -153,9 +150,7 @@ def test_what_the_user_can_mend_is_told_as_such(
 ) -> None:
     if reason == "needs a GPU" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    assert (
-        run_job(train_and_export, job_folder(tmp_path, images, {"width": 4} | settings)) == FAILED_EXIT_CODE
-    )
+    assert run_job(train_and_export, job_folder(tmp_path, images, {"width": 4} | settings)) == FAILED_EXIT_CODE
     (failed,) = Told.parse(capsys.readouterr().out).of(JobFailed)
     assert failed.failure.failure_class == "user_code"
     assert reason in failed.failure.reason

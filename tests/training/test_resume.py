@@ -34,9 +34,7 @@ class StoppedTrainer(Trainer):
             signal.raise_signal(signal.SIGTERM)
 
 
-def trainer(
-    folder: Path, channel: Path, settings: dict[str, Any], checkpoint: Path | None = None
-) -> StoppedTrainer:
+def trainer(folder: Path, channel: Path, settings: dict[str, Any], checkpoint: Path | None = None) -> StoppedTrainer:
     parameters = {"algorithm": "image-classification", "hyperparameters": settings}
     step = None
     if checkpoint is not None:
@@ -96,9 +94,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     (written,) = told_first.of(CheckpointWritten)
     assert written.step == stop_after
 
-    second = trainer(
-        tmp_path / "second", digits_channel, settings, tmp_path / "first" / "work" / written.folder
-    )
+    second = trainer(tmp_path / "second", digits_channel, settings, tmp_path / "first" / "work" / written.folder)
     second.train()
     assert second.position.step == 3 * STEPS_PER_EPOCH
     assert_equal_state(second.state(), expected)

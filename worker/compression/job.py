@@ -57,9 +57,13 @@ def compress(process: JobProcess) -> None:
     metrics = {"validation_accuracy": choice.after.accuracy}
     if len(splits["test"]):
         metrics["test_accuracy"] = _accuracy(choice.path, splits["test"])
-    process.result_written(
-        folder, {"signature": signature, "report": report, "metrics": metrics, "classes": signature["classes"]}
-    )
+    summary = {
+        "signature": msgspec.json.decode((folder / "signature.json").read_bytes()),
+        "report": report,
+        "metrics": metrics,
+        "classes": signature["classes"],
+    }
+    process.result_written(folder, summary)
 
 
 def _enter(process: JobProcess, stage: int, phase: str) -> None:

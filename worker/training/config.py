@@ -30,8 +30,8 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class EarlyStopping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Stop after `patience` epochs whose `metric` is not better than the best by more than `min_delta`.
 
-    `metric` also says which epoch's weights are the best, with or without early stopping; the loss is the steadier of
-    the two, and its choice was 0.2 points better on unseen digits.
+    `metric` also says which epoch's weights are the best, with or without early stopping. The loss tells epochs
+    apart whose counts of right answers are equal.
     """
 
     enabled: bool = True

@@ -1,9 +1,9 @@
 """A training job from its parameters to its artifact."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from worker.jobprocess import JobProcess
@@ -70,7 +70,7 @@ def _summary(trainer: Trainer, model: SmallCnn, dataset: ImageDataset, folder: P
     for name, evaluation in measured.items():
         metrics |= {f"{name}_accuracy": evaluation.accuracy, f"{name}_loss": evaluation.loss}
     return {
-        "signature": json.loads((folder / "signature.json").read_text()),
+        "signature": msgspec.json.decode((folder / "signature.json").read_bytes()),
         "metrics": metrics,
         "classes": dataset.classes,
         "confusion_matrix": measured["validation"].confusion.tolist(),

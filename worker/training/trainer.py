@@ -43,7 +43,7 @@ class Position:
 
 
 class Trainer:
-    """One training of one model. `step` is public: benchmarks run the very same loop."""
+    """One training of one model. `advance` and `step` are public: benchmarks run the very same loop."""
 
     def __init__(self, process: JobProcess, settings: Hyperparameters, dataset: ImageDataset) -> None:
         self.settings = settings
@@ -81,13 +81,17 @@ class Trainer:
         self.restore_or_start()
         while not self._finished():
             for indices in self._remaining_batches():
-                self.step(indices)
-                self._tell_step()
-                self._checkpoint_if_due()
+                self.advance(indices)
             self._tell()
             self._close_epoch(evaluate(self.model, self.validation, self._classes, self.compute))
             self._checkpoint_if_due(epoch_closed=True)
         self._recorder.flush()
+
+    def advance(self, indices: Tensor) -> None:
+        """One step and what the platform wants of it: metrics, progress, checkpoints, an ear for SIGTERM."""
+        self.step(indices)
+        self._tell_step()
+        self._checkpoint_if_due()
 
     def step(self, indices: Tensor) -> None:
         """One optimizer step on the images at `indices`, int64 [batch]."""
