@@ -108,6 +108,7 @@ class Adoption:
                 return
             peer.is_gateway = True
             self._take_route(route)
+            self.report_load()
         elif kind == packets.DRAINING:
             peer.acknowledged = True
 
