@@ -110,10 +110,7 @@ def raw(path: Path, *, seconds: float, batch: int, processes: int) -> tuple[floa
     """Items/s of all processes, and means of their median batch seconds and CPU seconds per item."""
     context = multiprocessing.get_context("spawn")
     answers: multiprocessing.Queue[list[float]] = context.Queue()
-    started = [
-        context.Process(target=raw_process, args=(str(path), seconds, batch, answers))
-        for _ in range(processes)
-    ]
+    started = [context.Process(target=raw_process, args=(str(path), seconds, batch, answers)) for _ in range(processes)]
     for process in started:
         process.start()
     found = [answers.get() for _ in started]

@@ -236,9 +236,7 @@ def test_kill_of_a_process_under_load_loses_no_answered_call(fresh: Plane) -> No
 def test_a_drain_under_load_breaks_nothing(fresh: Plane, tmp_path: Path) -> None:
     """A second replica takes over; the first one gets SIGTERM and gives its connections back."""
     folder = tmp_path / "second"
-    spec = models.replica_spec(
-        [models.linear_variant(folder, "a", 1.0), models.linear_variant(folder, "b", 2.0)]
-    )
+    spec = models.replica_spec([models.linear_variant(folder, "a", 1.0), models.linear_variant(folder, "b", 2.0)])
     models.replica_folder(folder, spec)
     second = Replica(folder, spec)
     load = Load(fresh.port)

@@ -108,9 +108,7 @@ def test_no_bytes_break_the_chunk_decoder(data: bytes) -> None:
 
 
 def chooser(**weights: float) -> Chooser:
-    variants = [
-        RouteVariant(name=name, weight=weight, model_version_id="") for name, weight in weights.items()
-    ]
+    variants = [RouteVariant(name=name, weight=weight, model_version_id="") for name, weight in weights.items()]
     return Chooser("endpoint", weights, variants)
 
 
@@ -225,9 +223,7 @@ JSON_VALUES = st.recursive(
 
 @settings(deadline=None)
 @given(
-    st.dictionaries(
-        st.sampled_from(["name", "shape", "datatype", "data", "parameters"]), JSON_VALUES, max_size=3
-    ),
+    st.dictionaries(st.sampled_from(["name", "shape", "datatype", "data", "parameters"]), JSON_VALUES, max_size=3),
     st.one_of(st.none(), st.integers(0, 500)),
 )
 def test_no_request_breaks_the_parser(typed: Model, changed: dict[str, Any], header: int | None) -> None:
@@ -264,9 +260,7 @@ def test_a_model_with_a_fixed_batch_is_not_batched(tmp_path: Path) -> None:
     assert not model.batchable
     assert model.inline
     with pytest.raises(RequestError):
-        parse_request(
-            b'{"inputs":[{"name":"input","datatype":"FP32","shape":[2,4],"data":[1]}]}', None, model
-        )
+        parse_request(b'{"inputs":[{"name":"input","datatype":"FP32","shape":[2,4],"data":[1]}]}', None, model)
 
 
 def test_what_one_turn_of_the_loop_has_read_is_one_batch(tmp_path: Path) -> None:

@@ -78,9 +78,7 @@ class Gateway:
                 return
             self._start(connection, b"")
 
-    def _start(
-        self, connection: socket.socket, read: bytes, origin: Link | None = None, reason: bytes = b""
-    ) -> None:
+    def _start(self, connection: socket.socket, read: bytes, origin: Link | None = None, reason: bytes = b"") -> None:
         """Wait for the head of a request on a connection; take what is there at once."""
         if len(self._waiting) >= WAITING_LIMIT:
             connection.close()
