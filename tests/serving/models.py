@@ -53,7 +53,7 @@ def gather(path: Path) -> None:
     save(graph, path)
 
 
-def slow(path: Path, *, layers: int = 40, width: int = 1024) -> None:
+def slow(path: Path, *, layers: int = 200, width: int = 1024) -> None:
     """`y` [n, width] after `layers` square products: well over 5 ms for one item."""
     weights = numpy_helper.from_array(np.eye(width, dtype=np.float32), "w")
     names = ["x", *[f"h{i}" for i in range(layers - 1)], "y"]

@@ -56,9 +56,7 @@ def route(spec: ReplicaSpec, folder: Path, weights: dict[str, float], max_body_b
             RouteVariant(name=name, weight=weight, model_version_id=f"version-{name}")
             for name, weight in weights.items()
         ],
-        replicas=[
-            RouteReplica(replica_id=spec.replica_id, socket_path=str(folder / "run" / "replica-0.sock"))
-        ],
+        replicas=[RouteReplica(replica_id=spec.replica_id, socket_path=str(folder / "run" / "replica-0.sock"))],
         max_body_bytes=max_body_bytes,
     )
 
@@ -251,9 +249,7 @@ def infer_body(rows: list[list[float]]) -> dict[str, Any]:
     }
 
 
-def request_bytes(
-    rows: list[list[float]], *, endpoint: str = "digits", token: str = TOKEN_A, extra: str = ""
-) -> bytes:
+def request_bytes(rows: list[list[float]], *, endpoint: str = "digits", token: str = TOKEN_A, extra: str = "") -> bytes:
     """An infer request as raw bytes."""
     body = json.dumps(infer_body(rows)).encode()
     return (

@@ -55,6 +55,12 @@ def test_a_connection_moves_to_another_endpoint_and_back(fresh: Plane, tmp_path:
                 assert (status, answer.get("model_name")) == (200, "digits"), answer
                 status, answer = client.infer([[1, 0, 0, 0]], "other")
                 assert (status, answer.get("model_name")) == (200, "other"), answer
+            big = [[float(row), 0.0, 0.0, 0.0] for row in range(20_000)]
+            for endpoint, scale in (("digits", 1.0), ("other", 3.0), ("digits", 1.0)):
+                variant = "a" if endpoint == "digits" else "c"
+                status, answer = client.infer(big, endpoint, X_Modelyard_Target_Variant=variant)
+                assert status == 200
+                assert answer["outputs"][0]["data"][-1] == 19_999 * scale
             assert client.infer([[1, 0, 0, 0]], "unknown")[0] == 404
     finally:
         assert other.stop() == 0
@@ -72,6 +78,58 @@ def test_a_key_of_another_organization_closes_the_connection(fresh: Plane) -> No
                 received = b""
             assert received[:13] == expected
     until(lambda: "a key of another organization" in fresh.gateway.output, 5)
+
+
+def test_one_name_in_two_organizations_is_two_endpoints(fresh: Plane, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    spec = msgspec.structs.replace(
+        models.replica_spec([models.linear_variant(folder, "a", 7.0)]),
+        organization_id="org-b",
+        endpoint_id="id-theirs",
+        replica_id="replica-theirs",
+    )
+    models.replica_folder(folder, spec)
+    theirs = Replica(folder, spec)
+    try:
+        theirs.wait_ready()
+        fresh.routes.publish([fresh.route, route(spec, folder, {"a": 1})], fresh.keys)
+        fresh.wait_linked(3)
+        for token, expected in (("secret-a", 1.0), ("secret-b", 7.0)):
+            for _ in range(4):
+                with Client(fresh.port, token) as client:
+                    _, answer = client.infer([[1, 0, 0, 0]], X_Modelyard_Target_Variant="a")
+                    assert answer["outputs"][0]["data"] == [expected] * 3
+    finally:
+        assert theirs.stop() == 0
+    assert {line.key_id for line in usage(folder)} == {"key-secret-b"}
+    assert {line.key_id for line in usage(fresh.replica.folder)} == {"key-secret-a"}
+
+
+def test_a_socket_of_another_replica_gets_no_connections(fresh: Plane) -> None:
+    wrong = [msgspec.structs.replace(fresh.route.replicas[0], replica_id="somebody-else")]
+    fresh.routes.publish([msgspec.structs.replace(fresh.route, replicas=wrong)], fresh.keys)
+    until(lambda: '"version":2' in fresh.gateway.output, 5)
+    with Client(fresh.port) as client:
+        assert client.infer([[1, 0, 0, 0]])[0] == 503
+
+
+def test_a_model_that_does_not_load_ends_the_replica_with_78(tmp_path: Path) -> None:
+    spec = models.replica_spec([models.linear_variant(tmp_path, "a", 1.0)])
+    models.replica_folder(tmp_path, spec)
+    (tmp_path / "models" / "a" / "model.onnx").write_bytes(b"garbage")
+    replica = Replica(tmp_path, spec)
+    assert replica.wait(20) == 78
+    assert "variant a" in replica.output
+
+
+def test_the_processes_end_with_their_parent(fresh: Plane) -> None:
+    with Client(fresh.port) as client:
+        assert client.infer([[1, 0, 0, 0]])[0] == 200
+    pids = fresh.replica.children()
+    fresh.replica.kill()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+    assert sum(line.calls for line in usage(fresh.replica.folder)) == 1
+    assert not list((fresh.replica.folder / "usage").glob("open-*"))
 
 
 def test_a_revoked_key_is_refused_on_a_living_connection(fresh: Plane) -> None:
@@ -178,9 +236,7 @@ def test_kill_of_a_process_under_load_loses_no_answered_call(fresh: Plane) -> No
 def test_a_drain_under_load_breaks_nothing(fresh: Plane, tmp_path: Path) -> None:
     """A second replica takes over; the first one gets SIGTERM and gives its connections back."""
     folder = tmp_path / "second"
-    spec = models.replica_spec(
-        [models.linear_variant(folder, "a", 1.0), models.linear_variant(folder, "b", 2.0)]
-    )
+    spec = models.replica_spec([models.linear_variant(folder, "a", 1.0), models.linear_variant(folder, "b", 2.0)])
     models.replica_folder(folder, spec)
     second = Replica(folder, spec)
     load = Load(fresh.port)

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from backend.core.wire import RouteKey, RouteSnapshot, RouteVariant, UsageHeader
 from tests.serving import models
 from tests.serving.plane import sha256, usage
 from worker.serving import table
-from worker.serving.batching import Call, Lane, infer
+from worker.serving.batching import Call, Lane, Outcome, infer
 from worker.serving.chunks import ChunkedBody
 from worker.serving.errors import ReplicaError, RequestError
 from worker.serving.head import Head, head_end, parse_head
@@ -78,12 +79,14 @@ def _parse(raw: bytes) -> Head:
     return parse_head(raw[: head_end(raw)])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_head_parser(data: bytes) -> None:
     for raw in (data + b"\r\n\r\n", b"POST /" + data + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n" + data):
         assert refused(functools.partial(_parse, raw)) in {None, 400, 431}
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=5), st.integers(1, 7), st.binary(max_size=9))
 def test_chunks_are_put_together_however_they_arrive(parts: list[bytes], step: int, rest: bytes) -> None:
     sent = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\na: b\r\n\r\n" + rest
@@ -97,6 +100,7 @@ def test_chunks_are_put_together_however_they_arrive(parts: list[bytes], step: i
     assert (bytes(body.body), held) == (b"".join(parts), rest)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_chunk_decoder(data: bytes) -> None:
     body = ChunkedBody(100)
@@ -108,9 +112,7 @@ def test_no_bytes_break_the_chunk_decoder(data: bytes) -> None:
 
 
 def chooser(**weights: float) -> Chooser:
-    variants = [
-        RouteVariant(name=name, weight=weight, model_version_id="") for name, weight in weights.items()
-    ]
+    variants = [RouteVariant(name=name, weight=weight, model_version_id="") for name, weight in weights.items()]
     return Chooser("endpoint", weights, variants)
 
 
@@ -225,9 +227,7 @@ JSON_VALUES = st.recursive(
 
 @settings(deadline=None)
 @given(
-    st.dictionaries(
-        st.sampled_from(["name", "shape", "datatype", "data", "parameters"]), JSON_VALUES, max_size=3
-    ),
+    st.dictionaries(st.sampled_from(["name", "shape", "datatype", "data", "parameters"]), JSON_VALUES, max_size=3),
     st.one_of(st.none(), st.integers(0, 500)),
 )
 def test_no_request_breaks_the_parser(typed: Model, changed: dict[str, Any], header: int | None) -> None:
@@ -264,9 +264,7 @@ def test_a_model_with_a_fixed_batch_is_not_batched(tmp_path: Path) -> None:
     assert not model.batchable
     assert model.inline
     with pytest.raises(RequestError):
-        parse_request(
-            b'{"inputs":[{"name":"input","datatype":"FP32","shape":[2,4],"data":[1]}]}', None, model
-        )
+        parse_request(b'{"inputs":[{"name":"input","datatype":"FP32","shape":[2,4],"data":[1]}]}', None, model)
 
 
 def test_what_one_turn_of_the_loop_has_read_is_one_batch(tmp_path: Path) -> None:
@@ -296,17 +294,21 @@ def test_a_slow_model_runs_beside_the_loop(tmp_path: Path) -> None:
     request = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1024], "data": [1.0] * 1024}]}
     body = json.dumps(request).encode()
 
-    async def turns_while_it_runs() -> int:
-        done: list[object] = []
-        lane = Lane(asyncio.get_running_loop(), model, done.append)
-        lane.submit(call(body, model, []))
-        turns = 0
-        while not done:
-            await asyncio.sleep(0.0005)
-            turns += 1
-        return turns
+    async def ran_in() -> list[str]:
+        done = asyncio.Event()
+        where: list[str] = []
 
-    assert asyncio.run(turns_while_it_runs()) > 3
+        def answered(outcome: Outcome) -> None:
+            assert outcome.compute_seconds > 0.005
+            where.append(threading.current_thread().name)
+            done.set()
+
+        lane = Lane(asyncio.get_running_loop(), model, answered)
+        lane.submit(call(body, model, []))
+        await done.wait()
+        return [*where, *(thread.name for thread in threading.enumerate() if thread.name.startswith("slow"))]
+
+    assert asyncio.run(ran_in()) == ["MainThread", "slow_0"]
 
 
 def test_a_missing_or_broken_model_is_a_replica_error(tmp_path: Path) -> None:

@@ -60,13 +60,18 @@ class Adoption:
         return Path("run") / f"replica-{self._number}.sock"
 
     def listen(self) -> None:
-        """Bind the socket: from here on the process is ready."""
-        self.path.unlink(missing_ok=True)
+        """Show the socket: from here on the process is ready.
+
+        It gets its name only when it listens, so whoever sees it can connect.
+        """
+        unnamed = self.path.with_suffix(".new")
+        unnamed.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(str(self.path))
-        self.path.chmod(0o660)
+        self._listener.bind(str(unnamed))
+        unnamed.chmod(0o660)
         self._listener.listen(BACKLOG)
         self._listener.settimeout(0)
+        unnamed.rename(self.path)
         self._loop.add_reader(self._listener.fileno(), self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -108,6 +113,7 @@ class Adoption:
                 return
             peer.is_gateway = True
             self._take_route(route)
+            self.report_load()
         elif kind == packets.DRAINING:
             peer.acknowledged = True
 

@@ -90,9 +90,7 @@ def _alone(model: Model, call: Call, failure: Exception | None) -> list[Array] |
 class Lane:
     """The queue of one variant. `done` is called in the loop with every batch that ran."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, model: Model, done: Callable[[Outcome], None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, model: Model, done: Callable[[Outcome], None]) -> None:
         self._loop = loop
         self.model = model
         self._done = done

@@ -20,6 +20,7 @@ from worker.serving.head import Head, head_end, parse_head
 
 PIPELINE_LIMIT = 64
 HEAD_CACHE_ENTRIES = 512
+HEAD_CACHE_BYTES = 1024
 IDLE_SECONDS = 75.0
 PAUSE_SECONDS = 10.0
 REQUEST_SECONDS = 120.0
@@ -192,9 +193,10 @@ class Connection(asyncio.Protocol):
         head = heads.get(raw)
         if head is None:
             head = parse_head(raw)
-            if len(heads) >= HEAD_CACHE_ENTRIES:
-                heads.clear()
-            heads[raw] = head
+            if len(raw) <= HEAD_CACHE_BYTES:
+                if len(heads) >= HEAD_CACHE_ENTRIES:
+                    heads.clear()
+                heads[raw] = head
         return head
 
     def _begin_body(self, head: Head, start: int) -> bool:
@@ -248,9 +250,7 @@ class Connection(asyncio.Protocol):
         self._no_more = self._refused = True
         slot = Slot(self, last=True, line=answers.CLOSE)
         self._slots.append(slot)
-        slot.deliver(
-            answers.error(refusal.status, refusal.message, keep_alive=False, headers=refusal.headers)
-        )
+        slot.deliver(answers.error(refusal.status, refusal.message, keep_alive=False, headers=refusal.headers))
 
     # --- answers -----------------------------------------------------------------------------
 

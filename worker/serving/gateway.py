@@ -86,9 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise_descriptor_limit()
     try:
         listener = listen(options.host, options.port)
-        asyncio.run(
-            serve(home=options.home, api=options.api, token_file=options.token_file, listener=listener)
-        )
+        asyncio.run(serve(home=options.home, api=options.api, token_file=options.token_file, listener=listener))
     except OSError as error:
         log("gateway cannot serve", host=options.host, port=options.port, error=str(error))
         return 1

@@ -86,9 +86,7 @@ class Meter:
 
     def _lines(self, outcome: Outcome, metered: dict[str, list[int]]) -> list[UsageLine]:
         now = time.time()
-        shares = _shares(
-            round(outcome.compute_seconds * MICROSECONDS), [counts[1] for counts in metered.values()]
-        )
+        shares = _shares(round(outcome.compute_seconds * MICROSECONDS), [counts[1] for counts in metered.values()])
         lines = [
             UsageLine(
                 at=now,
@@ -101,9 +99,7 @@ class Meter:
                 compute_us=share,
                 errors=0,
             )
-            for (key_id, (calls, items, bytes_in, bytes_out)), share in zip(
-                metered.items(), shares, strict=True
-            )
+            for (key_id, (calls, items, bytes_in, bytes_out)), share in zip(metered.items(), shares, strict=True)
         ]
         return lines + self._error_lines() if self._errors else lines
 
@@ -124,9 +120,7 @@ class Meter:
     def _encode(self, call: Call, model: Model, outputs: list[Array]) -> bytes:
         head, body = self._start(model)
         wanted = call.inference.outputs
-        parts = [
-            encode_output(model.outputs[index], outputs[index], binary=binary) for index, binary in wanted
-        ]
+        parts = [encode_output(model.outputs[index], outputs[index], binary=binary) for index, binary in wanted]
         if call.inference.id is not None:
             body += b'"id":%b,' % orjson.dumps(call.inference.id)
         body += b'"outputs":[%b]}' % b",".join([text for text, _ in parts])

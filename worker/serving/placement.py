@@ -76,15 +76,13 @@ class Gateway:
                     self._loop.remove_reader(listener.fileno())
                     self._loop.call_later(PAUSE_SECONDS, self.listen, listener)
                 return
-            if len(self._waiting) >= WAITING_LIMIT:
-                connection.close()
-                continue
             self._start(connection, b"")
 
-    def _start(
-        self, connection: socket.socket, read: bytes, origin: Link | None = None, reason: bytes = b""
-    ) -> None:
+    def _start(self, connection: socket.socket, read: bytes, origin: Link | None = None, reason: bytes = b"") -> None:
         """Wait for the head of a request on a connection; take what is there at once."""
+        if len(self._waiting) >= WAITING_LIMIT:
+            connection.close()
+            return
         connection.settimeout(0)
         seconds = IDLE_SECONDS if reason == IDLE_REASON else HEAD_SECONDS
         waiting = Waiting(connection, read, time.monotonic() + seconds, origin, reason)

@@ -82,9 +82,7 @@ def probe(
     except (OSError, http.client.HTTPException, ValueError) as error:
         return _result(variant, began, f"{type(error).__name__}: {error}", ok=False)
     if status != http.client.OK:
-        return _result(
-            variant, began, f"answered {status}: {content[:300].decode(errors='replace')}", ok=False
-        )
+        return _result(variant, began, f"answered {status}: {content[:300].decode(errors='replace')}", ok=False)
     if answered_by != variant:
         return _result(variant, began, f"answered by {answered_by!r}", ok=False)
     return _result(variant, began, "answered", ok=True)

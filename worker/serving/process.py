@@ -113,9 +113,7 @@ class ReplicaProcess:
             self._meter.refused(key_id, variant)
             slot.deliver(_error(RequestError(500, "the replica failed on this request"), slot))
             return
-        slot.deliver(
-            answers.answer(200, content, keep_alive=slot.line != answers.CLOSE, old_http=bool(slot.line))
-        )
+        slot.deliver(answers.answer(200, content, keep_alive=slot.line != answers.CLOSE, old_http=bool(slot.line)))
 
     def _target(self, head: Head) -> str | None:
         if head.target_variant is not None or not head.version:

@@ -84,12 +84,8 @@ class RouteSource(threading.Thread):
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            kind = (
-                http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
-            )
-            self._connection = kind(
-                self._address.hostname or "127.0.0.1", self._address.port, timeout=TIMEOUT_SECONDS
-            )
+            kind = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
+            self._connection = kind(self._address.hostname or "127.0.0.1", self._address.port, timeout=TIMEOUT_SECONDS)
         return self._connection
 
     def _disconnect(self) -> None:

@@ -95,9 +95,7 @@ def _input(
     if tensor is None:
         raise RequestError(400, f"unknown input {name!r}; the model takes {list(model.inputs)}")
     if declared.get("datatype") != tensor.datatype:
-        raise RequestError(
-            400, f"input {name!r} has datatype {tensor.datatype}, not {declared.get('datatype')!r}"
-        )
+        raise RequestError(400, f"input {name!r} has datatype {tensor.datatype}, not {declared.get('datatype')!r}")
     shape = _shape(declared.get("shape"), tensor)
     count = math.prod(shape)
     size = _parameters(declared).get("binary_data_size")
