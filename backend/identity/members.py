@@ -82,9 +82,7 @@ def change_role(session: Session, principal: Principal, user_id: UUID, *, role: 
     membership = _lock(members, principal, user_id, stays_owner=role == "owner")
     before, membership.role = membership.role, role
     revoked = revoke_keys_beyond(session, principal, user_id, role)
-    _record(
-        session, principal, "member.change_role", user_id, {"from": before, "to": role, "keys_revoked": revoked}
-    )
+    _record(session, principal, "member.change_role", user_id, {"from": before, "to": role, "keys_revoked": revoked})
     user = members.find_user(user_id)
     if user is None:
         raise _not_found(user_id)

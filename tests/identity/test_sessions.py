@@ -144,9 +144,7 @@ def test_a_session_ends_with_membership_or_account(
         if end == "membership":
             session.execute(delete(Membership).where(Membership.user_id == person.user_id))
         else:
-            session.execute(
-                update(User).where(User.id == person.user_id).values(disabled_at=func.clock_timestamp())
-            )
+            session.execute(update(User).where(User.id == person.user_id).values(disabled_at=func.clock_timestamp()))
     assert client.get("/api/v1/me").status_code == 401
     answer = client.post("/api/v1/session", json={"email": person.email, "password": PASSWORD})
     assert answer.json()["code"] == "wrong_credentials"
