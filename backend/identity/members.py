@@ -51,7 +51,8 @@ def add_member(
     if members.find_by_email(email) is not None:
         raise AlreadyMember(f"{email} is already a member of this organization")
     password = new_password()
-    password_hash = passwords.hash(password)
+    with passwords.turn():
+        password_hash = passwords.hash(password)
     membership = Membership(organization_id=principal.organization_id, role=role)
     if user_id is None:
         user_id = new_id()
