@@ -54,6 +54,12 @@ class SeedResult:
     organization_id: UUID
     owner_file: Path
 
+    def __str__(self) -> str:
+        """One line for people."""
+        if self.created:
+            return f"first boot: the owner's credentials are in {self.owner_file}"
+        return f"seeded before: organization {self.organization_id}"
+
 
 def seed(settings: Settings) -> SeedResult:
     """Seed the database of `settings`. Needs its controller URL, the master key and the gateway's token."""
@@ -73,9 +79,7 @@ def seed(settings: Settings) -> SeedResult:
                 return SeedResult(created=False, organization_id=first, owner_file=owner_file)
             credentials = _make_first_organization(session, security)
             _write_private(owner_file, credentials | _addresses(settings))
-            return SeedResult(
-                created=True, organization_id=UUID(credentials["organization_id"]), owner_file=owner_file
-            )
+            return SeedResult(created=True, organization_id=UUID(credentials["organization_id"]), owner_file=owner_file)
     finally:
         database.dispose()
 
@@ -118,9 +122,7 @@ def _make_first_organization(session: Session, security: Security) -> dict[str, 
     scope, user_id, password = Scope(new_id()), new_id(), new_password()
     account_id = new_account_id()
     session.add(Organization(id=scope.organization_id, account_id=account_id, name="Default", slug="default"))
-    session.add(
-        User(id=user_id, email=OWNER_EMAIL, full_name="Owner", password_hash=security.passwords.hash(password))
-    )
+    session.add(User(id=user_id, email=OWNER_EMAIL, full_name="Owner", password_hash=security.passwords.hash(password)))
     session.flush()
     session.add(Membership(organization_id=scope.organization_id, user_id=user_id, role="owner"))
     session.add(Quota(organization_id=scope.organization_id, instance_type="*", max_instances=DEFAULT_QUOTA))

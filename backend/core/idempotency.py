@@ -255,9 +255,7 @@ class Idempotency:
         except DomainError as error:
             answer = problem_of(error)
         except (OperationalError, PoolTimeout):
-            answer = problem_of(
-                Unavailable("the database did not answer; nothing was changed", retry_after_seconds=2)
-            )
+            answer = problem_of(Unavailable("the database did not answer; nothing was changed", retry_after_seconds=2))
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request, principal: Principal, key: str) -> Response:

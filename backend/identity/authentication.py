@@ -5,8 +5,8 @@ request with only the cookie may change something (any method but GET, HEAD, OPT
 
 - it carries an `X-Requested-With` header with any value (or `X-CSRF-Token`, which our pages send). Another site
   cannot set a header without asking first (CORS preflight), and no route here ever answers yes to that;
-- where the browser says where it comes from, it is this site: `Sec-Fetch-Site` is same-origin or none, and
-  `Origin` names the host that was asked.
+- where the browser says where it comes from, it is this site: `Sec-Fetch-Site` is same-origin or none, or, from
+  browsers that do not send it, `Origin` names the host that was asked.
 
 The cookie is SameSite=Lax as well. Dashboard forms, which can set no header, are checked by the dashboard's own
 signed token before they reach any service.
@@ -102,7 +102,7 @@ def refuse_cross_site(request: Request, *, header_needed: bool = True) -> None:
     origin = request.headers.get("Origin")
     if site is not None and site not in {"same-origin", "none"}:
         raise CrossSiteRequest("the browser says that another site started this request")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host", ""):
+    if site is None and origin is not None and urlsplit(origin).netloc != request.headers.get("Host", ""):
         raise CrossSiteRequest("the Origin of this request is another site")
     if header_needed and not any(request.headers.get(name) for name in _OWN_PAGE_HEADERS):
         raise CrossSiteRequest(

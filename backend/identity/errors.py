@@ -1,6 +1,6 @@
 """Facts about identity."""
 
-from backend.core.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthorized
+from backend.core.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthorized, Unavailable
 
 
 class NotAuthenticated(Unauthorized):
@@ -76,3 +76,9 @@ class ExpiryInThePast(Invalid):
     """A key that would be expired at birth."""
 
     code = "expiry_in_the_past"
+
+
+class Busy(Unavailable):
+    """All turns at hashing passwords are taken."""
+
+    code = "busy"

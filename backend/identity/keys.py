@@ -139,9 +139,7 @@ def refuse_more_than_own(principal: Principal, role: str, scopes: Collection[str
     """Raise RoleExceedsYours unless the caller may do all that role and scopes would; only owners make owners."""
     own = permissions_of(principal.role, principal.scopes)
     if (role == "owner" and principal.role != "owner") or not permissions_of(role, scopes) <= own:
-        raise RoleExceedsYours(
-            f"the role '{role}' may do more than this credential", hint="choose a narrower role"
-        )
+        raise RoleExceedsYours(f"the role '{role}' may do more than this credential", hint="choose a narrower role")
 
 
 def user_behind(session: Session, principal: Principal) -> UUID | None:

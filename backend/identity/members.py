@@ -51,7 +51,8 @@ def add_member(
     if members.find_by_email(email) is not None:
         raise AlreadyMember(f"{email} is already a member of this organization")
     password = new_password()
-    password_hash = passwords.hash(password)
+    with passwords.turn():
+        password_hash = passwords.hash(password)
     membership = Membership(organization_id=principal.organization_id, role=role)
     if user_id is None:
         user_id = new_id()
@@ -82,9 +83,7 @@ def change_role(session: Session, principal: Principal, user_id: UUID, *, role: 
     membership = _lock(members, principal, user_id, stays_owner=role == "owner")
     before, membership.role = membership.role, role
     revoked = revoke_keys_beyond(session, principal, user_id, role)
-    _record(
-        session, principal, "member.change_role", user_id, {"from": before, "to": role, "keys_revoked": revoked}
-    )
+    _record(session, principal, "member.change_role", user_id, {"from": before, "to": role, "keys_revoked": revoked})
     user = members.find_user(user_id)
     if user is None:
         raise _not_found(user_id)

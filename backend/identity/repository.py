@@ -101,9 +101,7 @@ class ApiKeyRepository:
     def maker_of(self, key_id: UUID) -> UUID | None:
         """The user behind a key."""
         return self._session.scalar(
-            select(ApiKey.created_by).where(
-                ApiKey.organization_id == self._scope.organization_id, ApiKey.id == key_id
-            )
+            select(ApiKey.created_by).where(ApiKey.organization_id == self._scope.organization_id, ApiKey.id == key_id)
         )
 
     def list_keys(
@@ -140,9 +138,7 @@ class MemberRepository:
 
     def organization(self) -> Organization:
         """The organization."""
-        return self._session.scalars(
-            select(Organization).where(Organization.id == self._scope.organization_id)
-        ).one()
+        return self._session.scalars(select(Organization).where(Organization.id == self._scope.organization_id)).one()
 
     def find_user(self, user_id: UUID) -> User | None:
         """A member's account."""

@@ -63,9 +63,17 @@ def log_in(
 ) -> LoggedIn:
     """Start a session in `organization_id`, or in the user's oldest membership. `session` needs no tenant.
 
-    `address`: where the attempt comes from, for counting. Raises WrongCredentials (401), TooManyAttempts (429).
+    `address`: where the attempt comes from, for counting. Raises WrongCredentials (401), TooManyAttempts (429), and
+    Busy (503) before the session has taken a connection.
     """
     security.limiter.attempt(email, address)
+    with security.passwords.turn():
+        return _log_in(session, security, email, password, address, organization_id)
+
+
+def _log_in(
+    session: Session, security: Security, email: str, password: str, address: str, organization_id: UUID | None
+) -> LoggedIn:
     wrong = WrongCredentials("this e-mail address and this password do not match")
     memberships = CredentialRepository(session).password(email) if "\x00" not in email else ()
     stored = memberships[0].password_hash if memberships else None
@@ -133,8 +141,15 @@ def change_password(
 ) -> None:
     """Give the caller, a user, a new password; every other session of the user ends, everywhere.
 
-    `token` is the caller's session. Raises WrongCredentials (401), TooManyAttempts (429).
+    `token` is the caller's session. Raises WrongCredentials (401), TooManyAttempts (429), Busy (503).
     """
+    with security.passwords.turn():
+        _change_password(session, security, principal, token=token, current=current, new=new)
+
+
+def _change_password(
+    session: Session, security: Security, principal: Principal, *, token: str, current: str, new: str
+) -> None:
     user = MemberRepository(session, principal.scope).find_user(principal.id)
     if principal.kind != "user" or user is None:
         raise WrongCredentials("only a user with a session has a password to change")

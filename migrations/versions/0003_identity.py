@@ -1,4 +1,4 @@
-"""One account per address; accounts without a membership can be re-added; unsealed events have an index."""
+"""Accounts without a membership can be added again; unsealed events have an index."""
 
 from alembic import op
 
@@ -23,9 +23,6 @@ def upgrade() -> None:
     op.execute("GRANT EXECUTE ON FUNCTION auth_orphan_user TO modelyard_app, modelyard_controller")
     op.execute("ALTER FUNCTION auth_orphan_user OWNER TO modelyard_auth")
     op.execute("REVOKE CREATE ON SCHEMA public FROM modelyard_auth")
-    # It was on the literal 'email': one account on the whole platform.
-    op.execute("DROP INDEX uq_users_email_lower")
-    op.execute("CREATE UNIQUE INDEX uq_users_email_lower ON users (lower(email))")
     op.execute("CREATE INDEX ix_audit_events_unsealed ON audit_events (at, id) WHERE sequence IS NULL")
     op.execute("CREATE INDEX ix_api_keys_created_by ON api_keys (organization_id, created_by)")
     op.execute("CREATE INDEX ix_sessions_user ON sessions (organization_id, user_id)")

@@ -36,9 +36,7 @@ def test_without_a_database_it_is_alive_not_ready_and_answers_503(api_settings: 
     assert client.get("/health/live").status_code == 200
     assert client.get("/health/ready").json()["code"] == "unavailable"
     for headers in ({}, {"Idempotency-Key": "k"}):
-        answer = client.post(
-            "/api/v1/projects", json={"name": "a"}, headers={"Authorization": "Bearer my_x"} | headers
-        )
+        answer = client.post("/api/v1/projects", json={"name": "a"}, headers={"Authorization": "Bearer my_x"} | headers)
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert answer.headers["Retry-After"]
 
@@ -46,9 +44,7 @@ def test_without_a_database_it_is_alive_not_ready_and_answers_503(api_settings: 
 def test_an_unknown_schema_is_refused_at_start(api_settings: Settings, database_settings: Settings) -> None:
     admin = database_settings.database.admin_url
     assert admin is not None
-    settings = api_settings.model_copy(
-        update={"database": api_settings.database.model_copy(update={"app_url": admin})}
-    )
+    settings = api_settings.model_copy(update={"database": api_settings.database.model_copy(update={"app_url": admin})})
     with pytest.raises(SchemaUnknown, match="run `modelyard migrate`"), TestClient(create_app(settings)):
         pass
 

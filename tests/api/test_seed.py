@@ -37,8 +37,7 @@ def fresh(api_settings: Settings, tmp_path: Path) -> Settings:
 
     database = api_settings.database
     moved_urls = {
-        field: moved(getattr(database, field))
-        for field in ("owner_url", "app_url", "controller_url", "operator_url")
+        field: moved(getattr(database, field)) for field in ("owner_url", "app_url", "controller_url", "operator_url")
     }
     settings = api_settings.model_copy(
         update={

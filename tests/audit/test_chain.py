@@ -75,9 +75,7 @@ def test_a_change_is_found_where_it_is(
     seal(controller_database)
     with controller_database.unit_of_work() as session:
         third = session.scalars(
-            select(AuditEvent).where(
-                AuditEvent.organization_id == tenant.organization_id, AuditEvent.sequence == 3
-            )
+            select(AuditEvent).where(AuditEvent.organization_id == tenant.organization_id, AuditEvent.sequence == 3)
         ).one()
         if change is None:
             session.delete(third)

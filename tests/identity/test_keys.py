@@ -107,7 +107,7 @@ def test_a_secret_is_kept_encrypted_for_its_key_and_shredded_with_its_data_key(
         ("owner", ["read"], {}, 403),
     ],
 )
-def test_nobody_makes_a_key_that_may_more(  # noqa: PLR0917 - two fixtures, four parameters
+def test_nobody_makes_a_key_that_may_more(
     make_client: Clients, tenant: Tenant, own: str, own_scopes: list[str], asked: dict[str, Any], status: int
 ) -> None:
     answer = make_client(tenant, own, scopes=own_scopes).post(URL, json={"name": "robot"} | asked)

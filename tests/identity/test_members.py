@@ -64,9 +64,7 @@ def test_a_removed_member_comes_back_with_another_password(app: FastAPI, client:
     log_in(app, body["email"], again["initial_password"])
 
 
-def test_an_address_is_a_member_once_and_of_one_place(
-    make_client: Clients, make_tenant: Callable[[], Tenant]
-) -> None:
+def test_an_address_is_a_member_once_and_of_one_place(make_client: Clients, make_tenant: Callable[[], Tenant]) -> None:
     mine, stranger = make_client(make_tenant()), make_client(make_tenant())
     body = newcomer()
     assert mine.post(URL, json=body).status_code == 201
@@ -110,9 +108,7 @@ def test_the_last_owner_stays(client: TestClient, tenant: Tenant, make_person: M
     assert client.delete(f"{URL}/{second.user_id}").json()["code"] == "last_owner"
 
 
-def test_two_owners_removing_each_other_leave_one(
-    tenant: Tenant, make_person: MakePerson, browser: Browser
-) -> None:
+def test_two_owners_removing_each_other_leave_one(tenant: Tenant, make_person: MakePerson, browser: Browser) -> None:
     people = [make_person(tenant), make_person(tenant)]
     browsers = [browser(person) for person in people]
     with ThreadPoolExecutor(2) as pool:

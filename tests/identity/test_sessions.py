@@ -1,6 +1,7 @@
 """Log-in, sessions and their end, over the real API."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from uuid import uuid4
 
@@ -144,9 +145,7 @@ def test_a_session_ends_with_membership_or_account(
         if end == "membership":
             session.execute(delete(Membership).where(Membership.user_id == person.user_id))
         else:
-            session.execute(
-                update(User).where(User.id == person.user_id).values(disabled_at=func.clock_timestamp())
-            )
+            session.execute(update(User).where(User.id == person.user_id).values(disabled_at=func.clock_timestamp()))
     assert client.get("/api/v1/me").status_code == 401
     answer = client.post("/api/v1/session", json={"email": person.email, "password": PASSWORD})
     assert answer.json()["code"] == "wrong_credentials"
@@ -193,3 +192,16 @@ def test_a_new_password_ends_the_other_sessions_everywhere(
 def test_an_api_key_has_no_password(client: TestClient) -> None:
     answer = client.post("/api/v1/me/password", json={"current_password": "x", "new_password": "y" * 10})
     assert (answer.status_code, answer.json()["code"]) == (401, "wrong_credentials")
+
+
+def test_when_all_turns_are_taken_a_log_in_is_told_to_come_back(
+    app: FastAPI, tenant: Tenant, make_person: MakePerson
+) -> None:
+    person, passwords = make_person(tenant), app.state.security.passwords
+    body = {"email": person.email, "password": PASSWORD}
+    with ExitStack() as turns:
+        for _ in range(4):
+            turns.enter_context(passwords.turn())
+        answer = TestClient(app).post("/api/v1/session", json=body)
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "busy", "1")
+    assert TestClient(app).post("/api/v1/session", json=body).status_code == 201
