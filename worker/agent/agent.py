@@ -3,7 +3,6 @@
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -14,7 +13,7 @@ from types import FrameType
 import msgspec
 import psutil
 
-from backend.core.wire import Assignment, Ended, HelloReply, HelloRequest, SyncReply
+from backend.core.wire import HelloReply, HelloRequest
 from worker.agent import AGENT_VERSION
 from worker.agent.control import ControlPlane, Refused, SpooledSync, StaleEpoch, Unauthorized, Unreachable
 from worker.agent.doorbell import Doorbell
@@ -169,7 +168,7 @@ class Agent:
         while not self._over:
             try:
                 self._holdings.ship_usage()
-            except Exception:
+            except Exception:  # noqa: BLE001 # this thread must outlive whatever a segment does
                 _LOG.exception("shipping usage failed; it is tried again")
             time.sleep(USAGE_SECONDS)
 

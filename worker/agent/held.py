@@ -4,9 +4,9 @@ import logging
 import shutil
 from pathlib import Path
 
-from backend.core.wire import Assignment, Ended, Failure, RunningAssignment, SyncReply
 from msgspec import Raw
 
+from backend.core.wire import Assignment, Ended, Failure, RunningAssignment, SyncReply
 from worker.agent.attempt import AttemptRun
 from worker.agent.control import AssignmentKey
 from worker.agent.limits import remove_groups

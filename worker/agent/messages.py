@@ -35,7 +35,7 @@ class _LooseMetrics(msgspec.Struct, frozen=True, kw_only=True, tag="metrics"):
 
 ReceivedMessage = Progress | Metrics | CheckpointWritten | ResultWritten | JobFailed
 _RawMessage = Progress | _LooseMetrics | CheckpointWritten | ResultWritten | JobFailed
-_DECODER = msgspec.json.Decoder(_RawMessage)
+_DECODER: msgspec.json.Decoder[_RawMessage] = msgspec.json.Decoder(_RawMessage)
 
 
 def clean(text: str, limit: int = LINE_BYTES) -> str:
@@ -80,9 +80,7 @@ def decode_message(line: bytes) -> ReceivedMessage:
     if isinstance(message, _LooseMetrics):
         return Metrics(series=[_finite(series) for series in message.series])
     if isinstance(message, Progress):
-        return Progress(
-            step=message.step, total_steps=message.total_steps, phase=clean(message.phase, NAME_CHARACTERS)
-        )
+        return Progress(step=message.step, total_steps=message.total_steps, phase=clean(message.phase, NAME_CHARACTERS))
     return message
 
 
@@ -157,7 +155,7 @@ class JobPump:
         if len(self._partial) >= CONNECTIONS:
             connection.close()
             return
-        connection.setblocking(False)
+        connection.settimeout(0)
         self._partial[connection] = bytearray()
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._read_messages(connection))
 
@@ -223,5 +221,5 @@ def _listen(job_folder: Path, uid: int) -> socket.socket:
     finally:
         os.close(folder)
     listener.listen(CONNECTIONS)
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener

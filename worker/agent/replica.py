@@ -12,6 +12,7 @@ import os
 import secrets
 import selectors
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -88,10 +89,7 @@ class ReplicaRun(AssignmentRun):
             if len(safe_name(variant.name).parts) != 1:
                 raise InputNotUsable(f"the variant name {variant.name!r} is not a folder name")
             target = own(job / "models" / variant.name, os.geteuid(), 0o755)
-            files = variant.files
-            self.patiently(
-                lambda files=files, target=target: self.host.cache.link_files(self.folder.key, files, target)
-            )  # type: ignore[misc]
+            self.patiently(partial(self.host.cache.link_files, self.folder.key, variant.files, target))
         own(job / "usage", self._uid, 0o700)
         spec = job / "spec.json"
         spec.write_bytes(msgspec.json.encode(self.spec))
@@ -145,9 +143,7 @@ class ReplicaRun(AssignmentRun):
         if failure is None:
             reason = problem or f"The replica ended with exit code {code}."
             failure = Failure(failure_class="platform", reason=reason)
-        return msgspec.structs.replace(
-            failure, exit_code=code, peak_memory_bytes=peak, log_tail=self.reporter.tail()
-        )
+        return msgspec.structs.replace(failure, exit_code=code, peak_memory_bytes=peak, log_tail=self.reporter.tail())
 
     def _request(self) -> SandboxRequest:
         writable = {"usage": self.folder.job / "usage"}
