@@ -1,6 +1,7 @@
 """Datasets through the cache of an instance into the sandbox, and torch at work there."""
 
 import io
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -35,7 +36,7 @@ def _dataset(control: ControlServer, contents: list[str]) -> Channel:
 def test_torch_trains_on_a_cached_dataset(control: ControlServer, agents: Agents) -> None:
     channel = _dataset(control, ["one", "two", "two", "three"])
     agents.start()
-    big = {"memory_limit_bytes": 2 << 30, "process_limit": 128, "cpu_count": 1.0, "channels": [channel]}
+    big: dict[str, Any] = {"memory_limit_bytes": 2 << 30, "process_limit": 128, "cpu_count": 1.0, "channels": [channel]}
     first = attempt("agent_torch", **big)
     control.want(first)
     ended = control.wait_ended(first.id, timeout_seconds=90)

@@ -91,7 +91,17 @@ class Sandbox:
             *_system(),
             *binds,
             *_job(request),
-            *("--json-status-fd", str(status_descriptor), "--remount-ro", "/", "--chdir", str(JOB_PATH), "--"),
+            *(
+                "--json-status-fd",
+                str(status_descriptor),
+                "--remount-ro",
+                "/",
+                "--remount-ro",
+                "/dev",
+                "--chdir",
+                str(JOB_PATH),
+                "--",
+            ),
             *_confinement(request),
             *(interpreter, "-S", *python),
         ]
