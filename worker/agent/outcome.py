@@ -82,6 +82,7 @@ def _as_told(told: Failure) -> Failure:
         failure_class=trusted,
         reason=told.reason.replace("\x00", "\ufffd")[:REASON_CHARACTERS],
         hint=told.hint.replace("\x00", "\ufffd")[:REASON_CHARACTERS] if told.hint else None,
+        peak_memory_bytes=told.peak_memory_bytes if 0 < (told.peak_memory_bytes or 0) < 1 << 62 else None,
         log_tail=[],
     )
 
