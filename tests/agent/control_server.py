@@ -58,6 +58,9 @@ class ControlServer:
     # --- as the tests use it ---
 
     def start(self) -> None:
+        """Answer; nothing to do if it does already."""
+        if self._server is not None:
+            return
         owner = self
 
         class Handler(_Handler):
@@ -69,6 +72,7 @@ class ControlServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
+        """Answer nothing, and close what is open."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
