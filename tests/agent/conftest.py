@@ -53,6 +53,15 @@ class AgentProcess:
         self.process.kill()
         self.process.wait()
 
+    def end(self) -> None:
+        """Without a drain; killed where it does not end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)  # wakes it
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -77,9 +86,10 @@ class Agents:
 def agents(control: ControlServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Agents]:
     made = Agents(control, tmp_path / "instance")
     yield made
+    control.start()
+    control.known = False  # so each ends its processes at once, and removes their groups
     for agent in made.started:
-        if agent.process.poll() is None:
-            agent.kill()
+        agent.end()
     if request.node.stash.get(FAILED, False):
         for agent in made.started[:1]:
             sys.stderr.write(agent.log.read_text())

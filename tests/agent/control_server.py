@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -57,22 +58,29 @@ class ControlServer:
     # --- as the tests use it ---
 
     def start(self) -> None:
+        """Answer; nothing to do if it does already."""
+        if self._server is not None:
+            return
         owner = self
 
         class Handler(_Handler):
             control = owner
 
-        ThreadingHTTPServer.allow_reuse_address = True
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server = _QuietServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
+        """Answer nothing, and close what is open."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+    @property
+    def up(self) -> bool:
+        return self._server is not None
 
     @property
     def url(self) -> str:
@@ -153,6 +161,15 @@ class ControlServer:
         )
 
 
+class _QuietServer(ThreadingHTTPServer):
+    allow_reuse_address = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A killed agent resets its connections."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type] # passed on as it came
+
+
 class _Handler(BaseHTTPRequestHandler):
     control: ControlServer
     protocol_version = "HTTP/1.1"
@@ -171,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self._body()
+        if not self.control.up:
+            self.close_connection = True
+            return
         with self.control.changed:
             status, answer = self._route(body)
             self.control.changed.notify_all()

@@ -15,9 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.agent", description="Run this instance's agent.")
     parser.add_argument("--folder", type=Path, required=True, help="where assignments, cache and spool lie")
     folder: Path = parser.parse_args().folder
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for name in ("celery", "kombu"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

@@ -168,7 +168,7 @@ class Agent:
         while not self._over:
             try:
                 self._holdings.ship_usage()
-            except Exception:
+            except Exception:  # noqa: BLE001 # this thread must outlive whatever a segment does
                 _LOG.exception("shipping usage failed; it is tried again")
             time.sleep(USAGE_SECONDS)
 

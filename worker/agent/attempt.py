@@ -89,9 +89,7 @@ class AttemptRun(AssignmentRun):
         for channel in self.spec.channels:
             if "/" in channel.name or channel.name in {"", ".", ".."}:
                 raise InputNotUsable(f"the channel name {channel.name!r} is not a folder name")
-            self.patiently(
-                partial(self._fetch_channel, channel, _open_folder(job / "input" / channel.name), shown)
-            )
+            self.patiently(partial(self._fetch_channel, channel, _open_folder(job / "input" / channel.name), shown))
         if self.spec.checkpoint is not None:
             files, target = self.spec.checkpoint.files, _open_folder(job / "checkpoint")
             self.patiently(lambda: self.host.cache.link_files(self.folder.key, files, target))

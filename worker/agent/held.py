@@ -74,9 +74,11 @@ class Holdings:
     def _recovered(self, folder: AssignmentFolder) -> Held:
         told = (folder.path / "spool").exists()
         spool = Spool(folder.path / "spool", folder.key.id, folder.key.epoch)
-        if told and not isinstance(spool.last_body(), Ended):
+        last = spool.last()
+        if told and not (last is not None and isinstance(last.body, Ended)):
+            elapsed_seconds = max(folder.state.elapsed_seconds, last.elapsed_seconds if last is not None else 0.0)
             failure = Failure(failure_class="interruption", reason="The agent restarted.")
-            spool.append(folder.state.elapsed_seconds, Ended(outcome="failed", failure=failure))
+            spool.append(elapsed_seconds, Ended(outcome="failed", failure=failure))
             _LOG.info("assignment %s: was interrupted by a restart of the agent", folder.key.id)
         folder.state.phase = "ended"
         folder.save()

@@ -1,8 +1,8 @@
 """Inputs of an assignment, through a cache by digest on the instance.
 
 `DIR/cache/blobs/<aa>/<sha256>` holds each blob once, read-only. A dataset version is prepared once as a folder
-`DIR/cache/datasets/<manifest digest>/` (`manifest.parquet`, `blobs/<aa>/<sha256>`, hard links into the cache) and shown to
-the sandbox as it is: a cached data set costs a job nothing. Files of models and checkpoints are hard-linked
+`DIR/cache/datasets/<manifest digest>/` (`manifest.parquet`, `blobs/<aa>/<sha256>`, hard links into the cache)
+and shown to the sandbox as it is: a cached dataset costs a job nothing. Files of models and checkpoints are hard-linked
 under their names. Every byte's digest is checked before it gets its name, so what is in the cache is whole; after
 a reboot, when unflushed bytes may be lost, the cache starts anew.
 """

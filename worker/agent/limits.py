@@ -56,9 +56,7 @@ class ControlGroup:
         if not self._folders:
             return command
         files = [f"{folder}/cgroup.procs" for folder in self.folders]
-        script = (
-            'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 125; shift; n=$((n-1)); done; exec "$@"'
-        )
+        script = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 125; shift; n=$((n-1)); done; exec "$@"'
         return ["/bin/sh", "-c", script, "sh", str(len(files)), *files, *command]
 
     def out_of_memory(self) -> bool:
@@ -135,7 +133,7 @@ def _make_unified(root: Path, name: str, limits: Limits) -> ControlGroup:
     for controller in ("memory", "pids", "cpu"):
         _enable(parent, controller)
     enabled = _text(parent / "cgroup.subtree_control").split()
-    values = {}
+    values: dict[str, str] = {}
     if "memory" in enabled:
         values |= {"memory.max": str(limits.memory_bytes), "memory.swap.max": "0"}
     if "pids" in enabled:

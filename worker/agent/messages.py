@@ -17,6 +17,7 @@ LINE_BYTES = 16 << 10
 MESSAGE_BYTES = 1 << 20
 CONNECTIONS = 16
 NAME_CHARACTERS = 200
+STEP_LIMIT = 1 << 31
 TRUNCATED = " [modelyard: line cut at 16 KiB]"
 
 
@@ -35,7 +36,7 @@ class _LooseMetrics(msgspec.Struct, frozen=True, kw_only=True, tag="metrics"):
 
 ReceivedMessage = Progress | Metrics | CheckpointWritten | ResultWritten | JobFailed
 _RawMessage = Progress | _LooseMetrics | CheckpointWritten | ResultWritten | JobFailed
-_DECODER = msgspec.json.Decoder(_RawMessage)
+_DECODER: msgspec.json.Decoder[_RawMessage] = msgspec.json.Decoder(_RawMessage)
 
 
 def clean(text: str, limit: int = LINE_BYTES) -> str:
@@ -80,10 +81,19 @@ def decode_message(line: bytes) -> ReceivedMessage:
     if isinstance(message, _LooseMetrics):
         return Metrics(series=[_finite(series) for series in message.series])
     if isinstance(message, Progress):
-        return Progress(
-            step=message.step, total_steps=message.total_steps, phase=clean(message.phase, NAME_CHARACTERS)
-        )
+        _check_steps(message.step, message.total_steps)
+        return Progress(step=message.step, total_steps=message.total_steps, phase=clean(message.phase, NAME_CHARACTERS))
+    if isinstance(message, CheckpointWritten):
+        _check_steps(message.step)
+    if isinstance(message, ResultWritten) and b"\\u0000" in msgspec.json.encode(message.summary):
+        raise msgspec.ValidationError("the summary of a result may hold no NUL character")
     return message
+
+
+def _check_steps(*steps: int) -> None:
+    """What no column can keep would stop every later report too."""
+    if not all(0 <= step < STEP_LIMIT for step in steps):
+        raise msgspec.ValidationError(f"a step must be from 0 to {STEP_LIMIT - 1}")
 
 
 def _finite(series: _LooseSeries) -> MetricSeries:
@@ -92,7 +102,7 @@ def _finite(series: _LooseSeries) -> MetricSeries:
     rows = [
         (step, value, at)
         for step, value, at in zip(series.steps, series.values, series.times, strict=True)
-        if value is not None and math.isfinite(value) and abs(step) < 1 << 62
+        if value is not None and math.isfinite(value) and 0 <= step < STEP_LIMIT
     ]
     return MetricSeries(
         name=clean(series.name, NAME_CHARACTERS),
@@ -157,7 +167,7 @@ class JobPump:
         if len(self._partial) >= CONNECTIONS:
             connection.close()
             return
-        connection.setblocking(False)
+        connection.settimeout(0)
         self._partial[connection] = bytearray()
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._read_messages(connection))
 
@@ -223,5 +233,5 @@ def _listen(job_folder: Path, uid: int) -> socket.socket:
     finally:
         os.close(folder)
     listener.listen(CONNECTIONS)
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener

@@ -9,7 +9,8 @@ from worker.agent.run import StopRequest, platform_failure, stopped
 
 TRUSTED_CLASSES = frozenset({"user_code", "out_of_memory", "credentials", "gate", "platform"})
 """What a job may call its own failure: not what would excuse it (capacity, interruption, timeout)."""
-KILLED = 128 + signal.SIGKILL
+SIGNALLED = 128
+"""An exit code above this is 128 + the number of the signal that ended the process."""
 _NOT_RUN = frozenset({125, 126, 127})
 _NOT_RUN_SAID = ("prlimit:", "setpriv:", "bwrap:", "/bin/sh:", "sh:")
 REASON_CHARACTERS = 2000
@@ -57,16 +58,21 @@ def _failure(end: ProcessEnd) -> Failure | None:
         return _as_told(end.told)
     if end.stop_request is not None:
         return None
-    if end.exit_code is None or (end.exit_code in _NOT_RUN and "".join(end.tail[-1:]).startswith(_NOT_RUN_SAID)):
+    return _from_exit_code(end)
+
+
+def _from_exit_code(end: ProcessEnd) -> Failure:
+    code = end.exit_code
+    if code is None or (code in _NOT_RUN and "".join(end.tail[-1:]).startswith(_NOT_RUN_SAID)):
         return Failure(failure_class="platform", reason=f"The sandbox could not start: {' '.join(end.tail[-3:])}")
-    if end.exit_code == 0:
-        return Failure(failure_class="user_code", reason="The process ended without a result.")
-    if end.exit_code > 128:  # noqa: PLR2004 # the shell's convention: 128 + signal number
-        name = signal.strsignal(end.exit_code - 128) or "unknown"
-        return Failure(
-            failure_class="user_code", reason=f"The process was ended by signal {end.exit_code - 128} ({name})."
-        )
-    return Failure(failure_class="user_code", reason=f"The process ended with exit code {end.exit_code}.")
+    if code > SIGNALLED:
+        name = signal.strsignal(code - SIGNALLED) or "unknown"
+        said = f"The process was ended by signal {code - SIGNALLED} ({name})."
+    elif code == 0:
+        said = "The process ended without a result."
+    else:
+        said = f"The process ended with exit code {code}."
+    return Failure(failure_class="user_code", reason=said)
 
 
 def _as_told(told: Failure) -> Failure:
@@ -76,6 +82,7 @@ def _as_told(told: Failure) -> Failure:
         failure_class=trusted,
         reason=told.reason.replace("\x00", "\ufffd")[:REASON_CHARACTERS],
         hint=told.hint.replace("\x00", "\ufffd")[:REASON_CHARACTERS] if told.hint else None,
+        peak_memory_bytes=told.peak_memory_bytes if 0 < (told.peak_memory_bytes or 0) < 1 << 62 else None,
         log_tail=[],
     )
 

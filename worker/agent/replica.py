@@ -11,7 +11,9 @@ import hashlib
 import os
 import secrets
 import selectors
+import stat
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -29,6 +31,8 @@ from worker.agent.usage import SegmentShipper
 from worker.agent.watch import Watch
 
 ENTRYPOINT = "worker.serving.replica"
+CANNOT_SERVE_EXIT_CODE = 78
+"""The replica's own word that trying again is of no use (see `worker.serving.replica`)."""
 START_SECONDS = 120.0
 TURN_SECONDS = 0.1
 RESTART_SECONDS = (0.5, 1.0, 2.0, 4.0)
@@ -71,7 +75,7 @@ class ReplicaRun(AssignmentRun):
                 if self.stop_request is not None or self.abandoned.is_set():
                     return stopped(self.stop_request)
                 failures = 0 if time.monotonic() - began > STABLE_SECONDS else failures
-                if failures >= len(RESTART_SECONDS):
+                if failures >= len(RESTART_SECONDS) or failure.exit_code == CANNOT_SERVE_EXIT_CODE:
                     return Ended(outcome="failed", failure=failure)
                 self.reporter.line(f"[modelyard: the replica ended and is started again: {failure.reason}]")
                 self.abandoned.wait(RESTART_SECONDS[failures])
@@ -88,10 +92,7 @@ class ReplicaRun(AssignmentRun):
             if len(safe_name(variant.name).parts) != 1:
                 raise InputNotUsable(f"the variant name {variant.name!r} is not a folder name")
             target = own(job / "models" / variant.name, os.geteuid(), 0o755)
-            files = variant.files
-            self.patiently(
-                lambda files=files, target=target: self.host.cache.link_files(self.folder.key, files, target)
-            )  # type: ignore[misc]
+            self.patiently(partial(self.host.cache.link_files, self.folder.key, variant.files, target))
         own(job / "usage", self._uid, 0o700)
         spec = job / "spec.json"
         spec.write_bytes(msgspec.json.encode(self.spec))
@@ -142,11 +143,11 @@ class ReplicaRun(AssignmentRun):
             peak = watch.peak_memory_bytes
             process.close()
         failure = watch.verdict or (out_of_memory(self._limits.memory_bytes) if memory else None)
-        if failure is None:
-            reason = problem or f"The replica ended with exit code {code}."
-            failure = Failure(failure_class="platform", reason=reason)
         return msgspec.structs.replace(
-            failure, exit_code=code, peak_memory_bytes=peak, log_tail=self.reporter.tail()
+            failure or _failure(problem, code),
+            exit_code=code,
+            peak_memory_bytes=peak,
+            log_tail=self.reporter.tail(),
         )
 
     def _request(self) -> SandboxRequest:
@@ -187,7 +188,7 @@ class ReplicaRun(AssignmentRun):
     def _make_ready(self) -> bool:
         """Once every process has its socket: probe every variant, and report. Raises ReplicaNotReady."""
         sockets = [self._sockets / f"replica-{number}.sock" for number in range(self.spec.processes)]
-        if not all(socket.exists() for socket in sockets):
+        if not all(_is_socket(socket) for socket in sockets):
             return False
         probes = [self._probe(sockets[0], variant.name) for variant in self.spec.variants]
         silent = [probe for probe in probes if not probe.ok]
@@ -213,6 +214,22 @@ class ReplicaRun(AssignmentRun):
         while self.shipper is not None and not self.shipper.settle():
             if self.abandoned.wait(0.5) or time.monotonic() > deadline:
                 return
+
+
+def _failure(problem: str | None, code: int | None) -> Failure:
+    """Why a replica ended by itself."""
+    if code == CANNOT_SERVE_EXIT_CODE:
+        reason = "The replica cannot serve its models; the last lines of its log say why."
+        return Failure(failure_class="user_code", reason=reason)
+    return Failure(failure_class="platform", reason=problem or f"The replica ended with exit code {code}.")
+
+
+def _is_socket(path: Path) -> bool:
+    """True for a socket itself: a link would lead out of the replica's folder."""
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _read(process: SandboxedProcess, lines: Lines) -> bool:

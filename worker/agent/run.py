@@ -111,7 +111,7 @@ class AssignmentRun:
             ended = stopped(self.stop_request)
         except (SandboxMissing, SandboxNotStarted, InputNotUsable, EntrypointNotAllowed) as error:
             ended = platform_failure(str(error), self.reporter.tail())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 # the edge of the thread: every end must be told
             _LOG.exception("assignment %s: the agent failed", self.folder.key.id)
             ended = platform_failure(f"The agent failed: {type(error).__name__}: {error}", self.reporter.tail())
         if ended is not None and not self.abandoned.is_set():

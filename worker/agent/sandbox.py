@@ -1,16 +1,16 @@
 """The sandbox: what a process of a tenant sees, and as whom.
 
-bubblewrap gives it mount, pid, ipc, uts and network namespaces of its own, a fresh `/proc`, a minimal `/dev`, small `/tmp` and
-`/dev/shm`, and of the host only: `/usr` (read-only), the interpreter, its packages and our code under neutral
-paths in `/opt` (they may lie under a home that only root may enter), and its own folder as `/job`. It has no network, no
-environment but an allow-list, no credential, and dies with the agent.
+bubblewrap gives it mount, pid, ipc, uts and network namespaces of its own, a fresh `/proc`, a minimal `/dev`,
+small `/tmp` and `/dev/shm`, and of the host only: `/usr` (read-only), the interpreter, its packages and our code
+under neutral paths in `/opt` (they may lie under a home that only root may enter), and its own folder as `/job`.
+It has no network, no environment but an allow-list, no credential, and dies with the agent.
 
 Started as root there is no user namespace (root in one is still the host's root): the process becomes a host
 user of its own, per assignment, without capabilities or a way to gain any. Otherwise a user namespace maps the
 starting user alone, and may not be nested.
 
-Without bubblewrap nothing is run, unless `MODELYARD_UNSAFE_NO_SANDBOX=1`: then processes are plain children, with the
-agent's own rights.
+Without bubblewrap nothing is run, unless `MODELYARD_UNSAFE_NO_SANDBOX=1`: then processes are plain children,
+with the agent's own rights.
 """
 
 import hashlib
@@ -91,7 +91,17 @@ class Sandbox:
             *_system(),
             *binds,
             *_job(request),
-            *("--json-status-fd", str(status_descriptor), "--remount-ro", "/", "--chdir", str(JOB_PATH), "--"),
+            *(
+                "--json-status-fd",
+                str(status_descriptor),
+                "--remount-ro",
+                "/",
+                "--remount-ro",
+                "/dev",
+                "--chdir",
+                str(JOB_PATH),
+                "--",
+            ),
             *_confinement(request),
             *(interpreter, "-S", *python),
         ]

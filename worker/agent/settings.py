@@ -41,9 +41,7 @@ def settings_from(environment: Mapping[str, str], folder: Path) -> AgentSettings
     try:
         grace_seconds = float(grace)
     except ValueError:
-        raise AgentSettingsMissing(
-            f"MODELYARD_STOP_GRACE_SECONDS must be a number of seconds, not {grace!r}"
-        ) from None
+        raise AgentSettingsMissing(f"MODELYARD_STOP_GRACE_SECONDS must be a number of seconds, not {grace!r}") from None
     return AgentSettings(
         api_url=api_url.rstrip("/"),
         instance_token=token,

@@ -131,7 +131,7 @@ class Spool:
             while len(self._segments) > 1 and self._segments[0].next_seq - 1 <= self.accepted:
                 self._segments.pop(0).path.unlink()
 
-    def last_body(self) -> ReportBody | None:
+    def last(self) -> Report | None:
         """What was said last, if it is still on disk."""
         with self._lock:
             segment = self._segments[-1]
@@ -139,7 +139,7 @@ class Spool:
                 return None
             with segment.path.open("rb") as file:
                 file.seek(segment.offsets[-1])
-                return msgspec.json.decode(file.readline(), type=Report).body
+                return msgspec.json.decode(file.readline(), type=Report)
 
     def close(self) -> None:
         """Close the file; the spool stays on disk."""

@@ -83,7 +83,7 @@ class AssignmentFolder:
         """Seconds since the process started: 0 before, final after the end."""
         state = self.state
         if state.phase == "running" and state.started_boot_seconds is not None:
-            return boot_seconds() - state.started_boot_seconds
+            return round(boot_seconds() - state.started_boot_seconds, 6)
         return state.elapsed_seconds
 
     def mark_started(self) -> None:

@@ -1,7 +1,7 @@
 """Sealed usage segments of a replica, delivered to the control plane: every one, until it is taken.
 
-A segment is `usage/sealed-<uuid>.jsonl` in the replica's folder (`worker.serving.usage`). It is deleted only after the control
-plane has it; delivering it twice changes nothing. One that the control plane refuses as malformed is kept
+A segment is `usage/sealed-<uuid>.jsonl` in the replica's folder (`worker.serving.usage`). It is deleted only after
+the control plane has it; delivering it twice changes nothing. One that the control plane refuses as malformed is kept
 aside in `DIR/refused-usage/` for a person, and logged. What a dead replica left open is sealed here.
 """
 
@@ -54,7 +54,7 @@ class SegmentShipper:
         except (RefusedByControl, StaleEpoch) as error:
             self._refused.mkdir(mode=0o700, exist_ok=True)
             (self._refused / path.name).write_bytes(content)
-            _LOG.error("usage segment %s was refused and is kept in %s: %s", path.name, self._refused, error)  # no bug of ours: the message says all
+            _LOG.error("usage segment %s was refused and is kept in %s: %s", path.name, self._refused, error)
         path.unlink()
 
     def seal_left_open(self) -> None:

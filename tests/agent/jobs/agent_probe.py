@@ -3,41 +3,55 @@
 import json
 import os
 import socket
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from worker.jobprocess import JobProcess
 
 
+def read(argument: str) -> str:
+    return f"read {len(Path(argument).read_bytes())} bytes"
+
+
+def write(argument: str) -> str:
+    Path(argument).write_text("x")
+    return "written"
+
+
+def connect(argument: str) -> str:
+    host, port = argument.rsplit(":", 1)
+    socket.create_connection((host, int(port)), timeout=2).close()
+    return "connected"
+
+
+def environment(_argument: str) -> str:
+    return "environment " + json.dumps(dict(os.environ))
+
+
+def processes(_argument: str) -> str:
+    return f"processes {sorted(int(path.name) for path in Path('/proc').iterdir() if path.name.isdigit())}"
+
+
+def user(_argument: str) -> str:
+    wanted = ("CapEff", "CapBnd", "CapPrm", "NoNewPrivs")
+    lines = Path("/proc/self/status").read_text().replace("\t", "").splitlines()
+    return f"user {os.getuid()} " + " ".join(line for line in lines if line.startswith(wanted))
+
+
+ACTIONS: dict[str, Callable[[str], str]] = {
+    "read": read,
+    "write": write,
+    "connect": connect,
+    "environment": environment,
+    "processes": processes,
+    "user": user,
+}
+
+
 def attempt(action: str, argument: str) -> str:
     try:
-        match action:
-            case "read":
-                return f"read {len(Path(argument).read_bytes())} bytes"
-            case "list":
-                return f"listed {sorted(os.listdir(argument))}"
-            case "write":
-                Path(argument).write_text("x")
-                return "written"
-            case "connect":
-                host, port = argument.rsplit(":", 1)
-                socket.create_connection((host, int(port)), timeout=2).close()
-                return "connected"
-            case "environment":
-                return "environment " + json.dumps(dict(os.environ))
-            case "processes":
-                return f"processes {sorted(int(n) for n in os.listdir('/proc') if n.isdigit())}"
-            case "user":
-                status = Path("/proc/self/status").read_text()
-                wanted = ("CapEff", "CapBnd", "CapPrm", "NoNewPrivs")
-                return f"user {os.getuid()} " + " ".join(
-                    line.replace("\t", "") for line in status.splitlines() if line.startswith(wanted)
-                )
-            case "userns":
-                return f"unshare {subprocess.run(['unshare', '-U', 'true'], check=False).returncode}"
-            case _:
-                return "unknown"
+        return ACTIONS[action](argument)
     except OSError as error:
         return f"refused: {error.strerror}"
 

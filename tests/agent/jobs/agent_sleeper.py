@@ -21,7 +21,7 @@ def main() -> int:
     step = 0
     if process.checkpoint_folder is not None:
         step = json.loads((process.checkpoint_folder / "state.json").read_text())["step"]
-    print(f"begins at step {step}")
+    process.log(f"begins at step {step}")
     total = process.spec.parameters["steps"]
     while step < total:
         time.sleep(0.05)
@@ -30,7 +30,7 @@ def main() -> int:
         process.metrics([MetricSeries(name="step", steps=[step], values=[float(step)], times=[time.time()])])
         if process.stop_requested:
             save(process, step)
-            print(f"stops at step {step}")
+            process.log(f"stops at step {step}")
             return STOPPED_EXIT_CODE
         if step % 10 == 0:
             save(process, step)
@@ -39,7 +39,7 @@ def main() -> int:
     folder.mkdir(parents=True)
     (folder / "model.bin").write_bytes(b"model" * 1000)
     process.result_written(folder.parent, {"steps": total, "inputs": files})
-    print("ends")
+    process.log("ends")
     return 0
 
 
