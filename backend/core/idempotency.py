@@ -35,7 +35,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -252,6 +252,8 @@ class Idempotency:
                 await self._app(scope, receive, send)
                 return
             answer = await self._answer(request, principal, key)
+        except ClientDisconnect:
+            return  # while its body was read: nothing has begun, nobody listens
         except DomainError as error:
             answer = problem_of(error)
         except (OperationalError, PoolTimeout):

@@ -1,5 +1,6 @@
 """Idempotency keys on the real application and database."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -9,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, text, update
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from backend.audit.models import AuditEvent
 from backend.core.crypto import hash_token
@@ -201,3 +203,32 @@ def _age(database: Database, scope: Scope) -> None:
             .where(IdempotencyRecord.organization_id == scope.organization_id)
             .values(created_at=func.clock_timestamp() - timedelta(hours=25))
         )
+
+
+def test_a_client_that_leaves_in_the_middle_begins_nothing(
+    app: FastAPI, tenant: Tenant, make_key: Callable[..., str], app_database: Database
+) -> None:
+    headers = {"Authorization": f"Bearer {make_key(tenant)}", "Content-Type": "application/json"} | key()
+    messages: list[Message] = [
+        {"type": "http.request", "body": b'{"name": "la', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": URL,
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent == []
+    assert count_projects(app_database, tenant) == 1
+    assert TestClient(app, headers=headers).post(URL, json={"name": "late"}).status_code == 201
