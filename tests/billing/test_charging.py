@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, false, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -47,6 +47,9 @@ def splitter() -> Iterator[Callable[[Sequence[Share]], None]]:
 
         def shares(self, _session: Session, _scope: Scope, _record: UsageRecord) -> Sequence[Share]:
             return self._shares
+
+        def settled(self) -> ColumnElement[bool]:
+            return false()
 
     before = dict(charging.SPLITTERS)
     yield lambda shares: service.register_splitter("replica", Fixed(shares))

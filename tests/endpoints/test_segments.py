@@ -234,7 +234,7 @@ def test_a_replicas_bill_is_split_by_compute_and_calls_are_billed_per_variant(
         billing.set_price(session, sku, Decimal("0.0001"), past)
         billing.set_price(session, "inference:call", Decimal("0.000001"), past)
     with controller_database.unit_of_work() as session:
-        billing.rate(session, 1000, settle_seconds=0)
+        billing.rate(session, 1000, settle_seconds=3600)  # its agent told the end: nothing to wait for
     with world.app.unit_of_work(world.tenant.scope) as session:
         charges = session.scalars(select(Charge).order_by(Charge.sku, Charge.variant)).all()
     assert [(row.sku, row.variant, row.quantity, row.amount) for row in charges] == [
