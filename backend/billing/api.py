@@ -26,15 +26,17 @@ from backend.billing.schemas import (
 from backend.core.http import BillingReader, Reader, Transaction
 from backend.core.pagination import Page, PageParameters
 
+PRINTABLE = r"^[\x20-\x7e]*$"
+
 router = APIRouter(prefix="/api/v1", tags=["billing"])
 
 
 def filters(
     *,
     project_id: UUID | None = None,
-    resource_kind: Annotated[str | None, Query(max_length=64)] = None,
+    resource_kind: Annotated[str | None, Query(max_length=64, pattern=PRINTABLE)] = None,
     resource_id: UUID | None = None,
-    sku: Annotated[str | None, Query(max_length=200)] = None,
+    sku: Annotated[str | None, Query(max_length=200, pattern=PRINTABLE)] = None,
     from_at: Annotated[AwareDatetime | None, Query(alias="from", description="start, with zone")] = None,
     to_at: Annotated[AwareDatetime | None, Query(alias="to", description="end, exclusive")] = None,
 ) -> Filters:

@@ -53,6 +53,9 @@ def test_weights_that_mean_nothing_are_refused(client: TestClient, world: World,
         {"max_body_bytes": 1},
         {"surprise": 1},
         {"tags": {"": "x"}},
+        {"instance_type": "a\x00"},
+        {"tags": {"a": "\x00"}},
+        {"name": "a\x00"},
     ],
 )
 def test_bad_values_are_refused(client: TestClient, world: World, change: dict[str, Any]) -> None:
@@ -155,6 +158,11 @@ def test_a_viewer_reads_and_changes_nothing(
     assert viewer.get(f"{URL}/{endpoint['id']}").status_code == 200
     assert viewer.post(URL, json=world.body(name="b")).status_code == 403
     assert viewer.delete(f"{URL}/{endpoint['id']}").status_code == 403
+
+
+@pytest.mark.parametrize("query", ["name=%00", "status=%00", "project_id=7", "cursor=x", "limit=1000"])
+def test_bad_filters_are_refused(client: TestClient, query: str) -> None:
+    assert client.get(f"{URL}?{query}").status_code == 422
 
 
 def test_pages_hold_every_endpoint_once(client: TestClient, world: World) -> None:
