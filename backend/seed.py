@@ -39,8 +39,8 @@ ACTOR = "system:seed"
 DEFAULT_QUOTA = 4
 LOCAL_TYPE = "local.cpu"
 PRICES = (
-    (f"instance:{LOCAL_TYPE}:on-demand", "second", Decimal("0.0000277778"), "local.cpu, about $0.10 an hour"),
-    (f"instance:{LOCAL_TYPE}:spot", "second", Decimal("0.0000083333"), "local.cpu, spot, about $0.03 an hour"),
+    (f"instance:{LOCAL_TYPE}:on-demand", "second", Decimal("0.000027778"), "local.cpu, about $0.10 an hour"),
+    (f"instance:{LOCAL_TYPE}:spot", "second", Decimal("0.000008333"), "local.cpu, spot, about $0.03 an hour"),
     ("inference:call", "call", Decimal("0.0000004"), "one inference call, $0.40 a million"),
 )
 """(SKU, unit, US dollars per unit, description)."""

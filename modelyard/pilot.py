@@ -243,10 +243,13 @@ class Pilot:
         resources = [job.id for job in jobs.values()] + [endpoint["id"]]
         until = time.monotonic() + BILL_TIMEOUT_SECONDS
         while True:
+            waiting = any(
+                not each["rated_at"] for one in resources for each in self.client.costs.usage(resource_id=one)
+            )
             charges = [each for resource in resources for each in self.client.costs.charges(resource_id=resource)]
             billed = sum(each.quantity for each in charges if each.unit == "call")
             covered = {each.resource_id for each in charges}
-            if billed == calls and covered == set(resources):
+            if billed == calls and covered == set(resources) and not waiting:
                 break
             if time.monotonic() > until:
                 self.problems.append(f"{billed} of {calls} calls are on the bill after {BILL_TIMEOUT_SECONDS:.0f} s")

@@ -26,15 +26,17 @@ from backend.billing.schemas import (
 from backend.core.http import BillingReader, Reader, Transaction
 from backend.core.pagination import Page, PageParameters
 
+PRINTABLE = r"^[\x20-\x7e]*$"
+
 router = APIRouter(prefix="/api/v1", tags=["billing"])
 
 
 def filters(
     *,
     project_id: UUID | None = None,
-    resource_kind: Annotated[str | None, Query(max_length=64)] = None,
+    resource_kind: Annotated[str | None, Query(max_length=64, pattern=PRINTABLE)] = None,
     resource_id: UUID | None = None,
-    sku: Annotated[str | None, Query(max_length=200)] = None,
+    sku: Annotated[str | None, Query(max_length=200, pattern=PRINTABLE)] = None,
     from_at: Annotated[AwareDatetime | None, Query(alias="from", description="start, with zone")] = None,
     to_at: Annotated[AwareDatetime | None, Query(alias="to", description="end, exclusive")] = None,
 ) -> Filters:
@@ -87,7 +89,7 @@ def create_budget(body: BudgetCreate, principal: BillingReader, session: Transac
     """A new budget."""
     status = budgets.create_budget(
         session,
-        principal.scope,
+        principal,
         project_id=body.project_id,
         amount=body.amount,
         alert_percents=body.alert_percents,
@@ -113,7 +115,7 @@ def change_budget(budget_id: UUID, body: BudgetChange, principal: BillingReader,
     """Change amount, alerts, or whether it holds spending at its limit."""
     status = budgets.change_budget(
         session,
-        principal.scope,
+        principal,
         budget_id,
         amount=body.amount,
         alert_percents=body.alert_percents,
@@ -125,7 +127,7 @@ def change_budget(budget_id: UUID, body: BudgetChange, principal: BillingReader,
 @router.delete("/budgets/{budget_id}", status_code=204)
 def delete_budget(budget_id: UUID, principal: BillingReader, session: Transaction) -> Response:
     """Remove a budget; a hold it placed is lifted."""
-    budgets.delete_budget(session, principal.scope, budget_id)
+    budgets.delete_budget(session, principal, budget_id)
     return Response(status_code=204)
 
 
@@ -139,4 +141,4 @@ def list_holds(principal: Reader, session: Transaction) -> SpendingHoldList:
 @router.post("/spending-holds/{hold_id}/lift")
 def lift_hold(hold_id: UUID, principal: BillingReader, session: Transaction) -> SpendingHoldView:
     """Allow spending again; the budget does not place it anew this month unless its amount changes."""
-    return SpendingHoldView.model_validate(budgets.lift_hold(session, principal.scope, hold_id))
+    return SpendingHoldView.model_validate(budgets.lift_hold(session, principal, hold_id))

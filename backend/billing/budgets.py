@@ -15,11 +15,13 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from backend.audit.service import record as audit
 from backend.billing import rating
 from backend.billing.costs import month_start
 from backend.billing.errors import BudgetNotFound, BudgetProjectUnknown, SpendingHoldNotFound
 from backend.billing.models import Budget, SpendingHold
 from backend.billing.repository import BudgetRepository, ChargeRepository, Filters
+from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Scope
 
@@ -43,7 +45,7 @@ class BudgetStatus:
 
 def create_budget(
     session: Session,
-    scope: Scope,
+    principal: Principal,
     *,
     project_id: UUID | None,
     amount: Decimal,
@@ -56,10 +58,11 @@ def create_budget(
     )
     try:
         with session.begin_nested():
-            BudgetRepository(session, scope).add(budget)
+            BudgetRepository(session, principal.scope).add(budget)
     except IntegrityError as error:
         raise BudgetProjectUnknown(f"there is no project {project_id}") from error
-    return _status(session, scope, budget, database_now(session))
+    _audit(session, principal, "budget.create", budget)
+    return _status(session, principal.scope, budget, database_now(session))
 
 
 def list_budgets(session: Session, scope: Scope) -> list[BudgetStatus]:
@@ -75,7 +78,7 @@ def get_budget(session: Session, scope: Scope, budget_id: UUID) -> BudgetStatus:
 
 def change_budget(
     session: Session,
-    scope: Scope,
+    principal: Principal,
     budget_id: UUID,
     *,
     amount: Decimal | None = None,
@@ -83,7 +86,7 @@ def change_budget(
     hold_at_limit: bool | None = None,
 ) -> BudgetStatus:
     """Change what is given. Raises BudgetNotFound."""
-    budget = _load(session, scope, budget_id)
+    budget = _load(session, principal.scope, budget_id)
     if amount is not None:
         budget.amount = amount
     if alert_percents is not None:
@@ -91,12 +94,15 @@ def change_budget(
     if hold_at_limit is not None:
         budget.hold_at_limit = hold_at_limit
     session.flush()
-    return _status(session, scope, budget, database_now(session))
+    _audit(session, principal, "budget.change", budget)
+    return _status(session, principal.scope, budget, database_now(session))
 
 
-def delete_budget(session: Session, scope: Scope, budget_id: UUID) -> None:
+def delete_budget(session: Session, principal: Principal, budget_id: UUID) -> None:
     """Remove a budget; the next check lifts its hold. Raises BudgetNotFound."""
-    BudgetRepository(session, scope).delete(_load(session, scope, budget_id))
+    budget = _load(session, principal.scope, budget_id)
+    _audit(session, principal, "budget.delete", budget)
+    BudgetRepository(session, principal.scope).delete(budget)
 
 
 def open_hold(session: Session, scope: Scope, project_id: UUID | None) -> SpendingHold | None:
@@ -109,12 +115,21 @@ def list_holds(session: Session, scope: Scope) -> Sequence[SpendingHold]:
     return BudgetRepository(session, scope).open_holds()
 
 
-def lift_hold(session: Session, scope: Scope, hold_id: UUID) -> SpendingHold:
+def lift_hold(session: Session, principal: Principal, hold_id: UUID) -> SpendingHold:
     """Allow spending again. Raises SpendingHoldNotFound when no such hold is open."""
-    hold = BudgetRepository(session, scope).open_hold(hold_id)
+    hold = BudgetRepository(session, principal.scope).open_hold(hold_id)
     if hold is None:
         raise SpendingHoldNotFound(f"there is no open spending hold {hold_id}")
     hold.lifted_at = database_now(session)
+    audit(
+        session,
+        principal,
+        principal.scope,
+        action="spending_hold.lift",
+        resource_kind="spending_hold",
+        resource_id=hold.id,
+        detail={"reason": hold.reason},
+    )
     return hold
 
 
@@ -162,6 +177,18 @@ def _status(session: Session, scope: Scope, budget: Budget, now: datetime) -> Bu
     spent = ChargeRepository(session, scope).total(filters)
     reached = [percent for percent in budget.alert_percents if spent * 100 >= budget.amount * percent]
     return BudgetStatus(budget, spent, reached)
+
+
+def _audit(session: Session, principal: Principal, action: str, budget: Budget) -> None:
+    audit(
+        session,
+        principal,
+        principal.scope,
+        action=action,
+        resource_kind="budget",
+        resource_id=budget.id,
+        detail={"amount": rating.money(budget.amount), "hold_at_limit": budget.hold_at_limit},
+    )
 
 
 def _load(session: Session, scope: Scope, budget_id: UUID) -> Budget:

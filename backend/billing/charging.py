@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from backend.billing import pricing_repository as pricing
@@ -25,6 +26,9 @@ class Splitter(Protocol):
     def shares(self, session: Session, scope: Scope, record: UsageRecord) -> Sequence[Share]:
         """Weights by variant within the record's period; empty = one line without variant."""
 
+    def settled(self) -> ColumnElement[bool]:
+        """SQL on a usage record: what its split rests on is complete already."""
+
 
 @dataclass(frozen=True)
 class Rated:
@@ -38,7 +42,7 @@ SPLITTERS: dict[str, Splitter] = {}
 
 
 def register_splitter(source_kind: str, splitter: Splitter) -> None:
-    """Usage of this source kind is split by `splitter`, once it is `settle_seconds` old (see `rate`)."""
+    """Usage of this source kind is split by `splitter` (see `rate`)."""
     SPLITTERS[source_kind] = splitter
 
 
@@ -46,11 +50,12 @@ def rate(session: Session, limit: int, *, settle_seconds: float = 20.0) -> Rated
     """Turn up to `limit` unrated usage records, of all tenants, into charges; one transaction.
 
     Needs the controller role, and leaves the session as the app role of the last tenant: end it after this call.
-    A record without a price for all of its period stays unrated. What a splitter shares waits `settle_seconds`, so
-    that the usage segments of its period have arrived; late ones no longer move the split, and never the sum.
+    A record without a price for all of its period stays unrated. What a splitter shares waits until it says that it
+    is settled, at most `settle_seconds`; usage segments that are later still never move the sum, only the split.
     """
     pricing.lock_prices(session, alone=False)
-    records = pricing.claim_unrated(session, limit=limit, settling=list(SPLITTERS), settle_seconds=settle_seconds)
+    settled = {kind: splitter.settled() for kind, splitter in SPLITTERS.items()}
+    records = pricing.claim_unrated(session, limit=limit, settled=settled, settle_seconds=settle_seconds)
     if not records:
         return Rated(0, frozenset())
     prices = pricing.price_periods(

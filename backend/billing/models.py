@@ -18,6 +18,7 @@ class Price(Identified, Timestamped, Base):
     __tablename__ = "prices"
     __table_args__ = (
         CheckConstraint("amount >= 0", name="amount_not_negative"),
+        CheckConstraint("amount = round(amount, 9)", name="nine_decimals"),
         ExcludeConstraint(
             ("sku", "="),
             (text("tstzrange(effective_from, effective_to, '[)')"), "&&"),
@@ -47,6 +48,7 @@ class UsageRecord(Identified, TenantOwned, Timestamped, Base):
         tenant_key(),
         tenant_reference("project_id", "projects"),
         CheckConstraint("quantity >= 0", name="quantity_not_negative"),
+        CheckConstraint("quantity = round(quantity, 3)", name="whole_thousandths"),
         CheckConstraint("to_at >= from_at", name="period_forward"),
         ExcludeConstraint(
             ("source_id", "="),
@@ -82,6 +84,7 @@ class Charge(Identified, TenantOwned, Timestamped, Base):
         tenant_reference("project_id", "projects"),
         tenant_reference("usage_record_id", "usage_records"),
         UniqueConstraint("usage_record_id", "price_id", "from_at", "variant"),
+        CheckConstraint("amount = quantity * unit_price", name="amount_exact"),
         Index("ix_charges_month", "organization_id", "from_at"),
         Index("ix_charges_resource", "organization_id", "resource_kind", "resource_id"),
     )

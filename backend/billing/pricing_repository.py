@@ -4,7 +4,7 @@ Prices belong to the platform. `claim_unrated` and `organizations_with_budgets` 
 app role would see its own tenant only.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -25,25 +25,21 @@ def lock_prices(session: Session, *, alone: bool) -> None:
 
 
 def claim_unrated(
-    session: Session, *, limit: int, settling: Collection[str], settle_seconds: float
+    session: Session, *, limit: int, settled: Mapping[str, ColumnElement[bool]], settle_seconds: float
 ) -> Sequence[UsageRecord]:
     """Lock up to `limit` unrated records, oldest first, that have a price for all of their period.
 
-    Records whose `source_kind` is in `settling` are left until they are `settle_seconds` old. Records another
-    controller holds are skipped.
+    Records of a source kind in `settled` are left until its condition holds or they are `settle_seconds` old.
+    Records another controller holds are skipped.
     """
-    age = func.extract("epoch", func.clock_timestamp() - UsageRecord.created_at)
-    settled = age >= settle_seconds
+    old = func.extract("epoch", func.clock_timestamp() - UsageRecord.created_at) >= settle_seconds
+    ready = [or_(UsageRecord.source_kind != kind, old, condition) for kind, condition in settled.items()]
     return session.scalars(
         select(UsageRecord)
-        .where(
-            UsageRecord.rated_at.is_(None),
-            or_(UsageRecord.source_kind.not_in(settling), settled),
-            is_priced(),
-        )
+        .where(UsageRecord.rated_at.is_(None), is_priced(), *ready)
         .order_by(UsageRecord.id)
         .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
+        .with_for_update(skip_locked=True, key_share=True, of=UsageRecord)
     ).all()
 
 

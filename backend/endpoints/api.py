@@ -20,6 +20,8 @@ from backend.endpoints.schemas import (
     WeightsWrite,
 )
 
+PRINTABLE = r"^[\x20-\x7e]*$"
+
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
 
 
@@ -44,8 +46,8 @@ def list_endpoints(
     session: Transaction,
     page: PageParameters,
     project_id: UUID | None = None,
-    endpoint_status: Annotated[str | None, Query(alias="status", max_length=32)] = None,
-    name: Annotated[str | None, Query(max_length=63, description="only the endpoint of this name")] = None,
+    endpoint_status: Annotated[str | None, Query(alias="status", max_length=32, pattern=PRINTABLE)] = None,
+    name: Annotated[str | None, Query(max_length=63, pattern=PRINTABLE, description="only this name")] = None,
 ) -> Page[EndpointView]:
     """List endpoints, newest first; deleted ones only with `status=deleted`."""
     where = EndpointFilter(project_id, endpoint_status, name)

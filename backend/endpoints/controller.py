@@ -131,6 +131,8 @@ def _fill(session: Session, scope: Scope, repository: EndpointRepository, view: 
     missing = view.wanted.replica_count - len(view.kept)
     pause = min(timedelta(seconds=2.0 ** min(len(failures), 10) / 2), LONGEST_PAUSE)
     resting = bool(failures) and (failures[0].ended_at or failures[0].created_at) + pause > database_now(session)
+    # One that failed and is being stopped has not ended yet: the pause begins when it has.
+    resting = resting or any(one.failure is not None and one.ended_at is None for one in view.open)
     if hold is None and not resting:
         for _ in range(missing):
             view.kept.append(_add_replica(session, repository, view))

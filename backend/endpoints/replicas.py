@@ -171,7 +171,8 @@ def _apply(session: Session, scope: Scope, replica: Replica, report: Report) -> 
     assert replica.assignment_id is not None  # noqa: S101 - reports belong to its assignment
     if isinstance(body, wire.Started):
         fleet.accept_start(session, scope, replica.assignment_id, at=report.received_at)
-        replica.status_reason = "its processes run; probes follow"
+        if replica.status == states.STARTING:
+            replica.status_reason = "its processes run; probes follow"
     elif isinstance(body, wire.ReplicaReady):
         _ready(session, scope, replica, body, report.received_at)
     elif isinstance(body, wire.Ended):

@@ -46,7 +46,7 @@ class ConfigWrite(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    instance_type: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    instance_type: Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-zA-Z0-9.-]+$")]
     replica_count: Annotated[int, Field(ge=1, le=64)] = 1
     processes: Annotated[int, Field(ge=1, le=64, description="serving processes per replica, at most")] = 1
     variants: Annotated[list[VariantCreate], Field(min_length=1, max_length=16)]

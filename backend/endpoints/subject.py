@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
+from sqlalchemy import ColumnElement, exists
 from sqlalchemy.orm import Session
 
 from backend.billing.service import Share, UsageRecord, register_splitter
@@ -11,7 +12,8 @@ from backend.core import wire
 from backend.core.db import Scope, ring_after_commit
 from backend.core.queue import make_due
 from backend.core.storage import ObjectStore
-from backend.endpoints.models import Endpoint
+from backend.endpoints import states
+from backend.endpoints.models import Endpoint, Replica
 from backend.endpoints.repository import EndpointRepository, TrafficRepository
 from backend.endpoints.service import CONTROL
 from backend.fleet import subjects
@@ -50,6 +52,15 @@ class ComputeSplitter:
         """Microseconds by variant; refused calls without a variant share nothing."""
         found = TrafficRepository(session, scope).compute(record.source_id, record.from_at, record.to_at)
         return [Share(variant, compute) for variant, compute in found if variant]
+
+    def settled(self) -> ColumnElement[bool]:
+        """A replica whose agent told its end has delivered its segments before; a lost one may deliver late."""
+        told = (states.STOPPED, states.FAILED)
+        return exists().where(
+            Replica.organization_id == UsageRecord.organization_id,
+            Replica.id == UsageRecord.source_id,
+            Replica.status.in_(told),
+        )
 
 
 def _wake(session: Session, scope: Scope, subject_id: UUID) -> None:

@@ -111,7 +111,15 @@ def test_the_last_month_there_is_ends(make_client: Callable[..., TestClient], te
 
 @pytest.mark.parametrize(
     "params",
-    [{"limit": 0}, {"cursor": "x"}, {"from": "2026-03-01"}, {"resource_id": "7"}, {"from": "2026-03-01T00:00:00"}],
+    [
+        {"limit": 0},
+        {"cursor": "x"},
+        {"from": "2026-03-01"},
+        {"resource_id": "7"},
+        {"from": "2026-03-01T00:00:00"},
+        {"sku": "a\x00"},
+        {"resource_kind": "\x00"},
+    ],
 )
 def test_bad_parameters_are_refused(
     make_client: Callable[..., TestClient], tenant: Tenant, params: dict[str, Any]

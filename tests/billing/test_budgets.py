@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from backend.billing import budgets, service
 from backend.billing.errors import BudgetNotFound, BudgetProjectUnknown, SpendingHoldNotFound
+from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database, act_as
 from backend.core.ids import new_id
@@ -42,11 +43,16 @@ def spend(app_database: Database, controller_database: Database, tenant: Tenant)
             }
             service.record_usage(session, tenant.scope, **values)
         with controller_database.unit_of_work() as session:
-            service.set_price(session, sku, Decimal(1), now - timedelta(hours=1)) if not _priced(session, sku) else None
+            if not _priced(session, sku):
+                service.set_price(session, sku, Decimal(1), now - timedelta(hours=1))
         with controller_database.unit_of_work() as session:
             service.rate(session, 1000, settle_seconds=0)
 
     return charge
+
+
+def boss(tenant: Tenant) -> Principal:
+    return Principal("user", new_id(), "Ada", tenant.organization_id, "123456789012", "billing")
 
 
 def _priced(session: Session, sku: str) -> bool:
@@ -62,7 +68,7 @@ def check(database: Database, tenant: Tenant) -> int:
 def make_budget(database: Database, tenant: Tenant, amount: int, **other: Any) -> UUID:
     values = {"project_id": None, "amount": Decimal(amount), "alert_percents": [50, 100], "hold_at_limit": True}
     with database.unit_of_work(tenant.scope) as session:
-        return budgets.create_budget(session, tenant.scope, **{**values, **other}).budget.id
+        return budgets.create_budget(session, boss(tenant), **{**values, **other}).budget.id
 
 
 def held(database: Database, tenant: Tenant, project_id: UUID | None = None) -> bool:
@@ -82,7 +88,7 @@ def test_reaching_the_limit_holds_spending_until_the_budget_grows(
     assert check(controller_database, tenant) == 0
     assert held(app_database, tenant)
     with app_database.unit_of_work(tenant.scope) as session:
-        status = budgets.change_budget(session, tenant.scope, budget_id, amount=Decimal(20))
+        status = budgets.change_budget(session, boss(tenant), budget_id, amount=Decimal(20))
         assert (status.spent, status.alerts, status.reached) == (Decimal(10), [50], False)
     assert check(controller_database, tenant) == 1
     assert not held(app_database, tenant)
@@ -98,13 +104,13 @@ def test_a_hold_lifted_by_a_person_stays_lifted_until_the_amount_changes(
         (hold,) = budgets.list_holds(session, tenant.scope)
         assert hold.project_id == tenant.project_id
         assert "5" in hold.reason
-        budgets.lift_hold(session, tenant.scope, hold.id)
+        budgets.lift_hold(session, boss(tenant), hold.id)
     assert check(controller_database, tenant) == 0
     assert not held(app_database, tenant)
     with app_database.unit_of_work(tenant.scope) as session:
         with pytest.raises(SpendingHoldNotFound):
-            budgets.lift_hold(session, tenant.scope, hold.id)
-        budgets.change_budget(session, tenant.scope, budget_id, amount=Decimal(4))
+            budgets.lift_hold(session, boss(tenant), hold.id)
+        budgets.change_budget(session, boss(tenant), budget_id, amount=Decimal(4))
     assert check(controller_database, tenant) == 1
     assert held(app_database, tenant)
 
@@ -116,7 +122,7 @@ def test_deleting_the_budget_lifts_its_hold(
     spend(1)
     check(controller_database, tenant)
     with app_database.unit_of_work(tenant.scope) as session:
-        budgets.delete_budget(session, tenant.scope, budget_id)
+        budgets.delete_budget(session, boss(tenant), budget_id)
     with controller_database.unit_of_work() as session:
         assert tenant.organization_id in service.organizations_with_budgets(session)
     assert check(controller_database, tenant) == 1

@@ -8,15 +8,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, false, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend.billing import charging, service
+from backend.billing import charging, pricing, rating, service
 from backend.billing.errors import PriceInThePast, PriceNotExact
 from backend.billing.models import Charge, Price, UsageRecord
 from backend.billing.rating import Share
 from backend.core.db import Database, Scope
 from backend.core.ids import new_id
+from backend.seed import PRICES
 from tests.fixtures.database import Tenant
 
 pytestmark = pytest.mark.integration
@@ -45,6 +47,9 @@ def splitter() -> Iterator[Callable[[Sequence[Share]], None]]:
 
         def shares(self, _session: Session, _scope: Scope, _record: UsageRecord) -> Sequence[Share]:
             return self._shares
+
+        def settled(self) -> ColumnElement[bool]:
+            return false()
 
     before = dict(charging.SPLITTERS)
     yield lambda shares: service.register_splitter("replica", Fixed(shares))
@@ -209,3 +214,20 @@ def test_a_price_never_changes_what_was_charged(
 def test_a_price_that_is_not_exact_is_refused(controller_database: Database, sku: str, amount: str) -> None:
     with pytest.raises(PriceNotExact):
         set_price(controller_database, sku, amount)
+
+
+def test_postgres_refuses_a_charge_that_is_not_quantity_times_price(
+    app_database: Database, controller_database: Database, tenant: Tenant, sku: str
+) -> None:
+    price = set_price(controller_database, sku, "0.000333333")
+    use(app_database, tenant, sku, 0, 60)
+    rate(controller_database)
+    doubtful = update(Charge).values(amount=Charge.amount + Decimal("0.000000000001"))
+    with Session(controller_database.engine) as session, pytest.raises(IntegrityError, match="amount_exact"):
+        session.execute(doubtful.where(Charge.price_id == price.id))
+
+
+def test_what_the_seed_charges_is_exact() -> None:
+    for sku, unit, amount, _ in PRICES:
+        assert rating.decimals(amount) <= rating.PRICE_DECIMALS, sku
+        assert unit == pricing.unit_of(sku)
