@@ -3,8 +3,6 @@
 Objects (log chunks) are fetched after the transaction, with no session open.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -14,7 +12,7 @@ from sqlalchemy.orm import Session
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
-from backend.core.errors import Invalid, NotFound
+from backend.core.errors import NotFound
 from backend.core.pagination import MAX_LIMIT, PageRequest
 from backend.core.storage import ObjectStore
 from backend.identity import service as identity
@@ -81,16 +79,15 @@ class Services:
             status=query.status,
             name_contains=query.text,
         )
-        before = None if query.cursor is None else decode_place(query.cursor)
         with self._database.unit_of_work(viewer.scope) as session:
-            rows = jobs.list_jobs(session, viewer.scope, where, before=before, limit=limit + 1)
-            shown = rows[:limit]
+            page = PageRequest(limit=limit, cursor=query.cursor)
+            shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page)
             names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
             costs = charged_to(session, viewer, [job.id for job in shown])
             now = database_now(session)
             return JobList(
                 jobs=[jobviews.summary(job, now=now, projects=names, costs=costs) for job in shown],
-                next_cursor=encode_place(shown[-1]) if len(rows) > limit else None,
+                next_cursor=next_cursor,
                 statuses=states.ALL,
                 kinds=kinds.names(),
                 sorts=[],
@@ -175,20 +172,3 @@ def parse_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise NotFound("There is nothing at this address, or it is not yours to see.") from None
-
-
-def encode_place(job: Job) -> str:
-    """Where a page ended: the (created_at, id) of its last job."""
-    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
-
-
-def decode_place(cursor: str) -> tuple[datetime, UUID]:
-    """The place of `encode_place`. Raises Invalid for anything else."""
-    try:
-        at, _, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        place = datetime.fromisoformat(at), UUID(job_id)
-    except (ValueError, binascii.Error):
-        place = None
-    if place is None or place[0].tzinfo is None:
-        raise Invalid("This address or form has a wrong value.")
-    return place

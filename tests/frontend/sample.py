@@ -127,10 +127,10 @@ def curves() -> list[Series]:
     validation = [2.3 * math.exp(-step / 110) + 0.09 for step in epochs]
     accuracy = [0.985 - 0.88 * math.exp(-step / 90) for step in epochs]
     return [
-        Series(name="train_loss", steps=steps, values=loss, times=times),
-        Series(name="validation_loss", steps=epochs, values=validation, times=at),
-        Series(name="train_accuracy", steps=epochs, values=[a - 0.012 for a in accuracy], times=at),
-        Series(name="validation_accuracy", steps=epochs, values=accuracy, times=at),
+        Series(name="train/loss", steps=steps, values=loss, times=times),
+        Series(name="validation/loss", steps=epochs, values=validation, times=at),
+        Series(name="train/accuracy", steps=epochs, values=[a - 0.012 for a in accuracy], times=at),
+        Series(name="validation/accuracy", steps=epochs, values=accuracy, times=at),
         Series(name="learning_rate", steps=steps, values=[0.002 * (1 - s / 900) for s in steps], times=times),
     ]
 

@@ -1,6 +1,7 @@
 """The pages over the platform's own rows, on a real Postgres; and once in a real browser."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -9,11 +10,15 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import expect
 from sqlalchemy import select
 
+from backend.app import create_app
 from backend.core.db import Database
 from backend.core.errors import Forbidden, Invalid
+from backend.core.settings import Settings
 from backend.core.storage import ObjectStore
+from backend.identity.security import Security
 from backend.jobs import states
 from backend.jobs.models import Attempt, Job
+from frontend.app import PagesMount, install
 from frontend.pages.jobs import STOP_POLLING
 from frontend.services import Services
 from frontend.views import JobQuery
@@ -167,6 +172,44 @@ def test_a_final_job_is_not_asked_about_again(
     enter(visitor, member)
     assert visitor.get(f"/training/{job}/live", headers={"HX-Request": "true"}).status_code == STOP_POLLING
     assert visitor.get(f"/training/{job}/metrics").json()["final"] is True
+
+
+def test_machines_paths_keep_their_own_errors(site: FastAPI, visitor: TestClient) -> None:
+    @site.get("/api/v1/thing")
+    def read_thing() -> str:
+        return "thing"
+
+    # what is included after the mount is found too: the mount leaves machines' paths alone
+    assert visitor.get("/api/v1/thing").json() == "thing"
+    assert visitor.post("/api/v1/thing").status_code == 405
+    assert visitor.get("/api/v1/nothing").headers["content-type"] == "application/json"
+    assert "text/html" in visitor.get("/nothing").headers["content-type"]
+
+
+@pytest.fixture
+def own_api(api_settings: Settings, cheap_security: Security) -> Iterator[FastAPI]:
+    """An API of this test's own, without a dashboard."""
+    made = create_app(api_settings)
+    made.router.routes[:] = [route for route in made.router.routes if not isinstance(route, PagesMount)]
+    made.state.security = cheap_security
+    yield made
+    made.state.database.dispose()
+
+
+def test_installed_on_the_api_both_take_the_same_session(own_api: FastAPI, member: Member) -> None:
+    install(own_api)
+    visitor = TestClient(own_api, headers=HTML, follow_redirects=False)
+    enter(visitor, member)
+    assert member.email in visitor.get("/training").text
+    assert [one["name"] for one in visitor.get("/api/v1/projects").json()["items"]] == ["digits"]
+
+
+def test_without_the_bundle_pages_say_how_to_build_it(own_api: FastAPI, tmp_path: Path) -> None:
+    install(own_api, static=tmp_path)
+    visitor = TestClient(own_api, headers=HTML)
+    page = visitor.get("/training")
+    assert (page.status_code, "npm" in page.text) == (503, True)
+    assert visitor.get("/api/v1/projects").status_code == 401
 
 
 @pytest.mark.browser
