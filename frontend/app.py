@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from backend.core.errors import DomainError
-from backend.core.settings import Settings, require
+from backend.core.settings import Settings
 from frontend import security
 from frontend.pages import auth, jobs
 from frontend.pages.common import NotLoggedInError
@@ -94,17 +94,16 @@ def mount(
 def install(app: FastAPI, *, static: Path = STATIC) -> None:
     """Mount the dashboard on the API's application, from what `backend.app` put on `app.state`.
 
-    Needs `settings`, `database`, `storage` and `security` there. Where the scripts and styles were not built, every
-    page answers 503 with the command that builds them, and the API works on.
+    Needs `settings`, `database`, `storage`, `security` and `csrf_secret` there. Where the scripts and styles were not
+    built, every page answers 503 with the command that builds them, and the API works on.
     """
     settings: Settings = app.state.settings
-    master_key = require(settings.security.master_key, "MODELYARD_SECURITY__MASTER_KEY")
     cookies = security.CookiePolicy(
         session_seconds=settings.security.session_hours * 3600, secure=settings.security.secure_cookies
     )
     services = Services(app.state.database, app.state.storage, app.state.security)
     try:
-        mount(app, services, secret=security.csrf_secret(master_key), cookies=cookies, static=static)
+        mount(app, services, secret=app.state.csrf_secret, cookies=cookies, static=static)
     except BundleMissingError as missing:
         log.warning("dashboard_not_built", hint=str(missing))
         text = PlainTextResponse(str(missing), HTTPStatus.SERVICE_UNAVAILABLE)

@@ -75,11 +75,6 @@ class SecurityHeaders:
         await self.app(scope, receive, with_headers)
 
 
-def csrf_secret(master_key: str) -> bytes:
-    """The key that signs CSRF tokens: the same in every process of a platform, and good for nothing else."""
-    return hmac.new(master_key.encode(), b"dashboard csrf token", sha256).digest()
-
-
 def visitor_of(request: Request) -> str:
     """The visitor's cookie; a new random one where there is none (`keep_visitor` then sets it)."""
     known = request.cookies.get(VISITOR_COOKIE) or getattr(request.state, "visitor", None)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from backend.billing import costs
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
@@ -68,7 +69,7 @@ class Services:
                 organization_name=me.organization.name,
                 projects=_project_links(session, viewer),
                 active_jobs=jobs.count_unfinished(session, viewer.scope),
-                month_to_date=month_to_date(session, viewer),
+                month_to_date=costs.charged_this_month(session, viewer.scope),
             )
 
     def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
@@ -83,10 +84,10 @@ class Services:
             page = PageRequest(limit=limit, cursor=query.cursor)
             shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page)
             names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
-            costs = charged_to(session, viewer, [job.id for job in shown])
+            charged = costs.charged_to(session, viewer.scope, "job", [job.id for job in shown])
             now = database_now(session)
             return JobList(
-                jobs=[jobviews.summary(job, now=now, projects=names, costs=costs) for job in shown],
+                jobs=[jobviews.summary(job, now=now, projects=names, costs=charged) for job in shown],
                 next_cursor=next_cursor,
                 statuses=states.ALL,
                 kinds=kinds.names(),
@@ -141,10 +142,15 @@ def _detail(
 ) -> JobDetail:
     now = database_now(session)
     names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
+    charged = costs.charged_to(session, viewer.scope, "job", [job.id])
     running = attempts[-1] if attempts and attempts[-1].ended_at is None else None
     return JobDetail(
         summary=jobviews.summary(
-            job, now=now, projects=names, costs=charged_to(session, viewer, [job.id]), attempt=running
+            job,
+            now=now,
+            projects=names,
+            costs=charged,
+            attempt=running,
         ),
         failure=jobviews.failure_view(job),
         attempts=[jobviews.attempt_view(one, now=now) for one in attempts],
@@ -156,14 +162,6 @@ def _detail(
 def _project_links(session: Session, viewer: Principal) -> list[ProjectLink]:
     found, _ = projects.list_projects(session, viewer.scope, PageRequest(limit=MAX_LIMIT))
     return [ProjectLink(id=str(one.id), name=one.name) for one in found]
-
-
-def charged_to(session, viewer, ids):
-    return {}
-
-
-def month_to_date(session, viewer):
-    return None
 
 
 def parse_id(text: str) -> UUID:
