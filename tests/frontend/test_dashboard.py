@@ -1,6 +1,8 @@
 """The pages over the platform's own rows, on a real Postgres; and once in a real browser."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -11,8 +13,11 @@ from playwright.sync_api import expect
 from sqlalchemy import select
 
 from backend.app import create_app
+from backend.billing import service as billing
+from backend.billing.charging import rate
 from backend.core.db import Database
 from backend.core.errors import Forbidden, Invalid
+from backend.core.ids import new_id
 from backend.core.settings import Settings
 from backend.core.storage import ObjectStore
 from backend.identity.security import Security
@@ -121,6 +126,44 @@ def test_the_log_continues_after_its_last_chunk(
     more = services.read_logs(viewer, job, after=first.after)
     assert [line.text for line in more.lines] == ["third line"]
     assert not more.more
+
+
+def test_a_job_shows_what_was_charged_for_it(
+    services: Services,
+    member: Member,
+    make_job: Callable[..., UUID],
+    app_database: Database,
+    controller_database: Database,
+) -> None:
+    viewer = services.identify(services.log_in(member.email, PASSWORD, "test") or "")
+    assert viewer is not None
+    job, sku = make_job(member.tenant, "billed"), f"instance:test-{new_id()}:on-demand"
+    now = datetime.now(UTC).replace(microsecond=0)
+    start = max(now - timedelta(minutes=2), now.replace(day=1, hour=0, minute=0, second=0))
+    with controller_database.unit_of_work() as session:
+        billing.set_price(session, sku, Decimal("0.0001"), start)
+    with app_database.unit_of_work(member.tenant.scope) as session:
+        billing.record_usage(
+            session,
+            member.tenant.scope,
+            project_id=member.tenant.project_id,
+            source_kind="attempt",
+            source_id=new_id(),
+            resource_kind="job",
+            resource_id=job,
+            resource_name="billed",
+            sku=sku,
+            quantity=Decimal("421.5"),
+            from_at=start,
+            to_at=now,
+            detail={},
+        )
+    with controller_database.unit_of_work() as session:
+        rate(session, 100, settle_seconds=0.0)
+    assert services.get_job(viewer, str(job)).summary.cost == Decimal("0.04215")
+    (listed,) = services.list_jobs(viewer, JobQuery(), limit=5).jobs
+    assert listed.cost == Decimal("0.04215")
+    assert services.shell(viewer).month_to_date == Decimal("0.04215")
 
 
 def test_pages_of_the_list_follow_each_other(services: Services, member: Member, make_job: Callable[..., UUID]) -> None:
