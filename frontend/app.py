@@ -6,12 +6,14 @@ by what the caller accepts.
 """
 
 from http import HTTPStatus
+from mimetypes import guess_type
 from pathlib import Path
 from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -48,9 +50,20 @@ class HashedFiles(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """A file with far-future caching; errors keep their own headers."""
-        response = await super().get_response(path, scope)
+        response = await self._gzipped(path, scope) or await super().get_response(path, scope)
         if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED} and path != "manifest.json":
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+    async def _gzipped(self, path: str, scope: Scope) -> Response | None:
+        """The compressed copy that the build left beside a file, for those who take it."""
+        if "gzip" not in Headers(scope=scope).get("accept-encoding", "") or not self.lookup_path(f"{path}.gz")[1]:
+            return None
+        response = await super().get_response(f"{path}.gz", scope)
+        kind, _ = guess_type(path)
+        response.headers["Content-Type"] = kind or "application/octet-stream"
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
         return response
 
 

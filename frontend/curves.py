@@ -72,11 +72,6 @@ def _largest_triangles(indices: list[int], steps: Sequence[int], values: Sequenc
     return [*chosen, indices[-1]]
 
 
-def version_of(series: Sequence[Series]) -> str:
-    """Changes with every point that is added or said again."""
-    return "-".join(f"{len(one.steps)}.{max(one.times, default=0):.3f}" for one in series)
-
-
 def charts(series: Sequence[Series]) -> list[dict[str, Any]]:
     """What the chart script draws: loss and accuracy while a job may have them, then every other metric by name."""
     measured = {split_name(one.name)[0] for one in series}

@@ -25,7 +25,7 @@ from backend.jobs.models import Attempt, Job
 from backend.jobs.repository import JobFilter
 from backend.projects import service as projects
 from frontend import jobviews
-from frontend.views import EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
+from frontend.views import Curves, EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
 
 TAIL_CHUNKS = 50
 
@@ -102,16 +102,20 @@ class Services:
             events = jobs.list_events(session, viewer.scope, job.id)
             return _detail(session, viewer, job, attempts, events=[jobviews.event_view(e, viewer) for e in events])
 
-    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
+    def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         """See `Platform`."""
         with self._database.unit_of_work(viewer.scope) as session:
             job = jobs.get_job(session, viewer.scope, parse_id(job_id))
+            final = job.status in states.FINAL
+            version = f"{jobs.metrics_version(session, viewer.scope, job.id)}{'-final' if final else ''}"
+            if version == known:
+                return Curves(version=version, final=final, series=None)
             found = jobs.read_metrics(session, viewer.scope, job.id)
         series = [
             Series(name=name, steps=one.steps, values=one.values, times=one.times)
             for name, one in sorted(found.items())
         ]
-        return series, job.status in states.FINAL
+        return Curves(version=version, final=final, series=series)
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         """See `Platform`."""

@@ -14,6 +14,7 @@ from backend.core.auth import Principal
 from backend.core.errors import Conflict, NotFound
 from frontend.views import (
     AttemptView,
+    Curves,
     EventView,
     FailureView,
     JobDetail,
@@ -191,9 +192,11 @@ class SamplePlatform:
                 return detail(one)
         raise NotFound("No such job.")
 
-    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
+    def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         one = self.get_job(viewer, job_id).summary
-        return (curves() if one.started_at else []), one.final
+        version = f"{one.status}"
+        series = curves() if one.started_at else []
+        return Curves(version=version, final=one.final, series=None if version == known else series)
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         one = self.get_job(viewer, job_id).summary

@@ -104,6 +104,8 @@ def test_a_job_page_shows_progress_curves_log_and_facts(
     assert "digits" in text
     charts = visitor.get(f"/training/{job}/metrics").json()["charts"]
     assert [point[0] for point in charts[0]["series"][0]["points"]] == STEPS
+    version = visitor.get(f"/training/{job}/metrics").json()["version"]
+    assert visitor.get(f"/training/{job}/metrics", params={"version": version}).status_code == 204
     assert visitor.get(f"/training/{job}/log.txt").text.count("\n") == 2
 
 
