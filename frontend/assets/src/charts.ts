@@ -107,6 +107,8 @@ function draw(chart: Chart): void {
   const empty = chart.series.every((series) => series.points.length === 0);
   figure.classList.toggle("is-empty", empty);
   describe(figure, chart);
+  const note = figure.querySelector(".chart-empty span");
+  if (note && curves.final) note.textContent = words("none");
   if (empty) return;
   let instance = drawn.get(chart.key);
   if (!instance) {
