@@ -29,6 +29,7 @@ from backend.core.storage import ObjectStore
 from backend.identity.authentication import Authenticator
 from backend.identity.security import make_security
 from backend.uptime import Pulse
+from frontend import app as dashboard
 
 ROUTERS = (
     "backend.core.health",
@@ -92,6 +93,7 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
         module = _existing(name)
         if module is not None:
             app.include_router(module.router)
+    dashboard.install(app)
     return app
 
 

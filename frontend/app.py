@@ -1,32 +1,48 @@
 """The dashboard as an application of its own, mounted beside the API.
 
-`mount(app, platform, secret=…)` comes last in the composition root: the dashboard owns every
-path that nothing before it took. Errors become pages, toasts (htmx) or problem documents (RFC 9457),
+`install(app)` comes last in the composition root: the dashboard owns every path that is not a
+machine's. Errors become pages, toasts (htmx) or problem documents (RFC 9457),
 by what the caller accepts.
 """
 
 from http import HTTPStatus
+from mimetypes import guess_type
 from pathlib import Path
 from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from backend.core.errors import DomainError
+from backend.core.settings import Settings
 from frontend import security
 from frontend.pages import auth, jobs
 from frontend.pages.common import NotLoggedInError
-from frontend.render import STATIC, Renderer, load_manifest
+from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
+from frontend.services import Services
 from frontend.views import Platform
 
 log = structlog.get_logger(__name__)
 DEFAULT_COOKIES = security.CookiePolicy()
+
+
+class PagesMount(Mount):
+    """Everything but the machines' paths, whose unknown addresses and wrong methods keep their own errors."""
+
+    machines = ("/api", "/agent", "/gateway", "/health", "/metrics")
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """No match for a machine's path."""
+        first = "/" + scope["path"].lstrip("/").partition("/")[0]
+        return (Match.NONE, {}) if first in self.machines else super().matches(scope)
 
 
 class HashedFiles(StaticFiles):
@@ -34,9 +50,20 @@ class HashedFiles(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """A file with far-future caching; errors keep their own headers."""
-        response = await super().get_response(path, scope)
+        response = await self._gzipped(path, scope) or await super().get_response(path, scope)
         if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED} and path != "manifest.json":
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+    async def _gzipped(self, path: str, scope: Scope) -> Response | None:
+        """The compressed copy that the build left beside a file, for those who take it."""
+        if "gzip" not in Headers(scope=scope).get("accept-encoding", "") or not self.lookup_path(f"{path}.gz")[1]:
+            return None
+        response = await super().get_response(f"{path}.gz", scope)
+        kind, _ = guess_type(path)
+        response.headers["Content-Type"] = kind or "application/octet-stream"
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
         return response
 
 
@@ -64,9 +91,36 @@ def create_dashboard(
     return dashboard
 
 
-def mount(app: FastAPI, platform: Platform, *, secret: bytes, cookies: security.CookiePolicy = DEFAULT_COOKIES) -> None:
-    """Mount the dashboard at the root of `app`, after everything else."""
-    app.mount("/", create_dashboard(platform, secret=secret, cookies=cookies))
+def mount(
+    app: FastAPI,
+    platform: Platform,
+    *,
+    secret: bytes,
+    cookies: security.CookiePolicy = DEFAULT_COOKIES,
+    static: Path = STATIC,
+) -> None:
+    """Mount the dashboard at the root of `app`, for every path that is not the machines'."""
+    dashboard = create_dashboard(platform, secret=secret, cookies=cookies, static=static)
+    app.router.routes.append(PagesMount("/", dashboard, name="dashboard"))
+
+
+def install(app: FastAPI, *, static: Path = STATIC) -> None:
+    """Mount the dashboard on the API's application, from what `backend.app` put on `app.state`.
+
+    Needs `settings`, `database`, `storage`, `security` and `csrf_secret` there. Where the scripts and styles were not
+    built, every page answers 503 with the command that builds them, and the API works on.
+    """
+    settings: Settings = app.state.settings
+    cookies = security.CookiePolicy(
+        session_seconds=settings.security.session_hours * 3600, secure=settings.security.secure_cookies
+    )
+    services = Services(app.state.database, app.state.storage, app.state.security)
+    try:
+        mount(app, services, secret=app.state.csrf_secret, cookies=cookies, static=static)
+    except BundleMissingError as missing:
+        log.warning("dashboard_not_built", hint=str(missing))
+        text = PlainTextResponse(str(missing), HTTPStatus.SERVICE_UNAVAILABLE)
+        app.router.routes.append(PagesMount("/", text, name="dashboard"))
 
 
 def _to_login(request: Request, _error: Exception) -> Response:

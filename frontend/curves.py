@@ -10,12 +10,21 @@ from frontend.views import Series
 POINTS = 1000
 _ROLES = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
 _NAME = re.compile(r"^(train|training|val|valid|validation|test)[_/.:-](.+)$")
+_SUFFIX = re.compile(r"^(.+)[/.:](before|after)$")
+_UNITS = {"bytes": "bytes", "ms": "ms", "seconds": "s"}
+_TITLES = {"accuracy": "Accuracy by step, %", "throughput": "Throughput by step, items/s"}
 _GOALS = {"loss": "min", "accuracy": "max"}
 _ALWAYS = ("loss", "accuracy")
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """`train_loss` → (`loss`, `train`): what is measured, and on what (`train`, `validation`, `other`)."""
+    """`train/loss` → (`loss`, `train`): what is measured, and on what (`train`, `validation`, `other`).
+
+    `size_bytes/before` and `size_bytes/after` are two series of one chart.
+    """
+    compared = _SUFFIX.match(name)
+    if compared:
+        return compared[1], "train" if compared[2] == "before" else "validation"
     found = _NAME.match(name)
     if not found:
         return name, "other"
@@ -63,23 +72,29 @@ def _largest_triangles(indices: list[int], steps: Sequence[int], values: Sequenc
     return [*chosen, indices[-1]]
 
 
-def version_of(series: Sequence[Series]) -> str:
-    """Changes with every point that is added or said again."""
-    return "-".join(f"{len(one.steps)}.{max(one.times, default=0):.3f}" for one in series)
-
-
 def charts(series: Sequence[Series]) -> list[dict[str, Any]]:
-    """What the chart script draws: loss and accuracy always, then every other metric by name."""
-    families: dict[str, list[Series]] = {key: [] for key in _ALWAYS}
+    """What the chart script draws: loss and accuracy while a job may have them, then every other metric by name."""
+    measured = {split_name(one.name)[0] for one in series}
+    families: dict[str, list[Series]] = {}
+    if not series or "loss" in measured:
+        families = {key: [] for key in _ALWAYS}
     for one in sorted(series, key=lambda item: item.name):
         families.setdefault(split_name(one.name)[0], []).append(one)
     return [_chart(key, members) for key, members in families.items()]
 
 
+def title_of(key: str) -> str:
+    """A chart's title with its unit, which the last part of a metric's name says."""
+    words, _, unit = key.rpartition("_")
+    if words and unit in _UNITS:
+        return f"{words.replace('_', ' ').capitalize()} by step, {_UNITS[unit]}"
+    return _TITLES.get(key, f"{key.replace('_', ' ').capitalize()} by step")
+
+
 def _chart(key: str, members: list[Series]) -> dict[str, Any]:
     return {
         "key": key,
-        "title": key.replace("_", " ").capitalize(),
+        "title": title_of(key),
         "percent": key == "accuracy",
         "goal": _GOALS.get(key),
         "series": [_drawn(one) for one in members],
@@ -92,7 +107,7 @@ def _drawn(one: Series) -> dict[str, Any]:
     steps, values = [row[0] for row in finite], [row[1] for row in finite]
     return {
         "name": one.name,
-        "label": one.name.replace("_", " "),
+        "label": re.sub(r"[_/.:]+", " ", one.name),
         "role": role,
         "points": [list(finite[i]) for i in keep(values, steps)],
     }

@@ -12,6 +12,13 @@ from backend.jobs import states
 from backend.jobs.models import Attempt, Job
 from frontend.views import AttemptView, EventView, FailureView, JobSummary
 
+ACTORS = {"api_key": "API key"}
+
+
+def plain_reason(reason: str, status: str) -> str | None:
+    """The reason, unless it only repeats the status."""
+    return None if not reason or reason.lower() == status else reason
+
 
 def seconds_between(start: datetime | None, end: datetime | None, now: datetime) -> float | None:
     """How long it lasted, or has lasted so far; None where it has not begun."""
@@ -38,7 +45,7 @@ def summary(
         stopping=job.stop_requested_at is not None and not final,
         project_name=projects.get(job.project_id, str(job.project_id)),
         instance_type=job.instance_type,
-        reason=job.status_reason,
+        reason=plain_reason(job.status_reason, job.status),
         phase=job.progress.get("phase") or None,
         progress=share,
         seconds_left=None if final or attempt is None else seconds_left(job.progress, attempt, now),
@@ -75,14 +82,21 @@ def attempt_view(attempt: Attempt, *, now: datetime) -> AttemptView:
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
         seconds=seconds_between(attempt.started_at, attempt.ended_at, now),
-        reason=attempt.status_reason,
+        reason=plain_reason(attempt.status_reason, attempt.status),
     )
 
 
 def event_view(event: Event, viewer: Principal) -> EventView:
     """One change of status."""
-    who = viewer.name if event.actor == viewer.actor else event.actor.partition(":")[0].replace("_", " ")
-    return EventView(at=event.at, subject=event.resource_kind, to_status=event.to_status, reason=event.reason, who=who)
+    kind = event.actor.partition(":")[0]
+    who = viewer.name if event.actor == viewer.actor else ACTORS.get(kind, kind.replace("_", " "))
+    return EventView(
+        at=event.at,
+        subject=event.resource_kind,
+        to_status=event.to_status,
+        reason=plain_reason(event.reason, event.to_status),
+        who=who,
+    )
 
 
 def failure_view(job: Job) -> FailureView | None:

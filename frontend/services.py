@@ -3,18 +3,17 @@
 Objects (log chunks) are fetched after the transaction, with no session open.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from backend.billing import costs
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
-from backend.core.errors import Invalid, NotFound
+from backend.core.errors import NotFound
 from backend.core.pagination import MAX_LIMIT, PageRequest
 from backend.core.storage import ObjectStore
 from backend.identity import service as identity
@@ -26,7 +25,7 @@ from backend.jobs.models import Attempt, Job
 from backend.jobs.repository import JobFilter
 from backend.projects import service as projects
 from frontend import jobviews
-from frontend.views import EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
+from frontend.views import Curves, EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
 
 TAIL_CHUNKS = 50
 
@@ -70,7 +69,7 @@ class Services:
                 organization_name=me.organization.name,
                 projects=_project_links(session, viewer),
                 active_jobs=jobs.count_unfinished(session, viewer.scope),
-                month_to_date=month_to_date(session, viewer),
+                month_to_date=costs.charged_this_month(session, viewer.scope),
             )
 
     def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
@@ -81,16 +80,15 @@ class Services:
             status=query.status,
             name_contains=query.text,
         )
-        before = None if query.cursor is None else decode_place(query.cursor)
         with self._database.unit_of_work(viewer.scope) as session:
-            rows = jobs.list_jobs(session, viewer.scope, where, before=before, limit=limit + 1)
-            shown = rows[:limit]
+            page = PageRequest(limit=limit, cursor=query.cursor)
+            shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page)
             names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
-            costs = charged_to(session, viewer, [job.id for job in shown])
+            charged = costs.charged_to(session, viewer.scope, "job", [job.id for job in shown])
             now = database_now(session)
             return JobList(
-                jobs=[jobviews.summary(job, now=now, projects=names, costs=costs) for job in shown],
-                next_cursor=encode_place(shown[-1]) if len(rows) > limit else None,
+                jobs=[jobviews.summary(job, now=now, projects=names, costs=charged) for job in shown],
+                next_cursor=next_cursor,
                 statuses=states.ALL,
                 kinds=kinds.names(),
                 sorts=[],
@@ -104,16 +102,20 @@ class Services:
             events = jobs.list_events(session, viewer.scope, job.id)
             return _detail(session, viewer, job, attempts, events=[jobviews.event_view(e, viewer) for e in events])
 
-    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
+    def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         """See `Platform`."""
         with self._database.unit_of_work(viewer.scope) as session:
             job = jobs.get_job(session, viewer.scope, parse_id(job_id))
+            final = job.status in states.FINAL
+            version = f"{jobs.metrics_version(session, viewer.scope, job.id)}{'-final' if final else ''}"
+            if version == known:
+                return Curves(version=version, final=final, series=None)
             found = jobs.read_metrics(session, viewer.scope, job.id)
         series = [
             Series(name=name, steps=one.steps, values=one.values, times=one.times)
             for name, one in sorted(found.items())
         ]
-        return series, job.status in states.FINAL
+        return Curves(version=version, final=final, series=series)
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         """See `Platform`."""
@@ -144,10 +146,15 @@ def _detail(
 ) -> JobDetail:
     now = database_now(session)
     names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
+    charged = costs.charged_to(session, viewer.scope, "job", [job.id])
     running = attempts[-1] if attempts and attempts[-1].ended_at is None else None
     return JobDetail(
         summary=jobviews.summary(
-            job, now=now, projects=names, costs=charged_to(session, viewer, [job.id]), attempt=running
+            job,
+            now=now,
+            projects=names,
+            costs=charged,
+            attempt=running,
         ),
         failure=jobviews.failure_view(job),
         attempts=[jobviews.attempt_view(one, now=now) for one in attempts],
@@ -161,34 +168,9 @@ def _project_links(session: Session, viewer: Principal) -> list[ProjectLink]:
     return [ProjectLink(id=str(one.id), name=one.name) for one in found]
 
 
-def charged_to(session, viewer, ids):
-    return {}
-
-
-def month_to_date(session, viewer):
-    return None
-
-
 def parse_id(text: str) -> UUID:
     """An id from an address; what is no id belongs to nothing (NotFound)."""
     try:
         return UUID(text)
     except ValueError:
         raise NotFound("There is nothing at this address, or it is not yours to see.") from None
-
-
-def encode_place(job: Job) -> str:
-    """Where a page ended: the (created_at, id) of its last job."""
-    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode()
-
-
-def decode_place(cursor: str) -> tuple[datetime, UUID]:
-    """The place of `encode_place`. Raises Invalid for anything else."""
-    try:
-        at, _, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        place = datetime.fromisoformat(at), UUID(job_id)
-    except (ValueError, binascii.Error):
-        place = None
-    if place is None or place[0].tzinfo is None:
-        raise Invalid("This address or form has a wrong value.")
-    return place

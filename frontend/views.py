@@ -156,6 +156,15 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curves:
+    """Every series at a version; `final` = none will follow. `series` None = nothing new since the version known."""
+
+    version: str
+    final: bool
+    series: Sequence[Series] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogLine:
     """One line of a job's output; `at` is None where the time is not known."""
 
@@ -200,8 +209,8 @@ class Platform(Protocol):
     def get_job(self, viewer: Principal, job_id: str) -> JobDetail:
         """One job."""
 
-    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
-        """Every series of a job, and whether the job is final (read before the series)."""
+    def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
+        """Every series of a job, unless the reader already has the version `known`."""
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         """Lines after a place (`""` = the beginning), or the tail where `after` is None."""

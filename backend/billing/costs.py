@@ -1,5 +1,6 @@
 """What was charged: lists, sums, and invoices. Every sum is exact; only an invoice line is rounded, once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -173,6 +174,17 @@ def summarize_costs(session: Session, scope: Scope, filters: Filters) -> CostSum
         by_day=sorted(by_day, key=lambda cost: cost.day),
         unrated=unrated_usage(session, scope, filters),
     )
+
+
+def charged_to(session: Session, scope: Scope, resource_kind: str, resource_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
+    """What was charged so far to each of these resources; one without a charge is left out."""
+    return ChargeRepository(session, scope).amounts(resource_kind, resource_ids)
+
+
+def charged_this_month(session: Session, scope: Scope) -> Decimal:
+    """What was charged for the month so far (UTC, Postgres's clock)."""
+    now = database_now(session)
+    return ChargeRepository(session, scope).total(Filters(from_at=month_start(now), to_at=now))
 
 
 def unrated_usage(session: Session, scope: Scope, filters: Filters) -> list[UnratedUsage]:

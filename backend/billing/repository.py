@@ -112,6 +112,19 @@ class ChargeRepository:
         total = self._session.scalar(select(func.sum(Charge.amount)).where(*_conditions(Charge, self._scope, filters)))
         return total or Decimal(0)
 
+    def amounts(self, resource_kind: str, resource_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
+        """The exact sum charged to each of these resources; one without a charge is left out."""
+        rows = self._session.execute(
+            select(Charge.resource_id, func.sum(Charge.amount))
+            .where(
+                Charge.organization_id == self._scope.organization_id,
+                Charge.resource_kind == resource_kind,
+                Charge.resource_id.in_(resource_ids),
+            )
+            .group_by(Charge.resource_id)
+        )
+        return {row[0]: row[1] for row in rows}
+
     def sums(self, filters: Filters, *by: ColumnElement[Any] | InstrumentedAttribute[Any]) -> list[tuple[Any, ...]]:
         """Rows (*by, quantity, amount), the largest amount first."""
         amount = func.sum(Charge.amount)

@@ -126,6 +126,13 @@ class JobRepository:
         )
         return self._session.scalars(query if name is None else query.where(MetricChunk.name == name)).all()
 
+    def count_metric_chunks(self, job_id: UUID) -> int:
+        """How many chunks there are: they are only ever added, so it changes with every report."""
+        query = select(func.count()).where(
+            MetricChunk.organization_id == self._organization_id, MetricChunk.job_id == job_id
+        )
+        return self._session.scalar(query) or 0
+
     def log_chunks(self, job_id: UUID, *, after: UUID | None, limit: int) -> Sequence[LogChunk]:
         """Oldest first, after a chunk already read. Chunk ids grow with time."""
         query = (

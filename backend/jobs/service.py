@@ -161,6 +161,11 @@ def list_events(session: Session, scope: Scope, job_id: UUID) -> Sequence[Event]
     return repository.events(ids)
 
 
+def metrics_version(session: Session, scope: Scope, job_id: UUID) -> int:
+    """A number that grows with every report of metrics: a reader that has it need not read them again."""
+    return JobRepository(session, scope).count_metric_chunks(job_id)
+
+
 def read_metrics(session: Session, scope: Scope, job_id: UUID, name: str | None = None) -> dict[str, Series]:
     """Series by name. A step said again by a later attempt replaces the earlier point."""
     series: dict[str, dict[int, tuple[float, float]]] = {}

@@ -17,11 +17,10 @@ from frontend.views import JobQuery, LogPage, Platform
 router = APIRouter()
 
 PAGE_SIZE = 50
-CLI_EXAMPLE = """modelyard datasets create digits --kind image --upload ./images
-modelyard jobs create first-training --algorithm image-classification --dataset digits --wait"""
+CLI_EXAMPLE = "modelyard demo"
 API_EXAMPLE = """curl {base}/api/v1/training-jobs \\
   -H "Authorization: Bearer $MODELYARD_API_KEY" -H "Content-Type: application/json" \\
-  -d '{{"name": "first-training", "algorithm": "image-classification", …}}'"""
+  -d '{{"name": "first-training", "project_id": "{project}", "dataset_version_id": "…", "model_name": "digits"}}'"""
 STOP_POLLING = 286
 """htmx stops polling on this status (htmx.org, "Polling")."""
 
@@ -71,7 +70,7 @@ def list_jobs(
         "live": live,
         "url": _list_url,
         "cli_example": CLI_EXAMPLE,
-        "api_example": API_EXAMPLE.format(base=str(request.base_url).rstrip("/")),
+        "api_example": API_EXAMPLE.format(base=str(request.base_url).rstrip("/"), project=query.project or "…"),
     }
     if "HX-Request" not in request.headers:
         return pages.respond(request, "training/list.html", framed(platform, viewer, **context))
@@ -127,11 +126,11 @@ def refresh_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Serv
 @router.get("/training/{job_id}/metrics")
 def read_metrics(viewer: LoggedIn, platform: Services, job_id: str, version: str = "") -> Response:
     """Curves for the chart script: 204 where nothing is new; `final` says that nothing will be."""
-    series, final = platform.read_metrics(viewer, job_id)
-    current = curves.version_of(series) + ("-final" if final else "")
-    if version == current:
+    found = platform.read_metrics(viewer, job_id, known=version)
+    if found.series is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    return JSONResponse({"version": current, "final": final, "charts": curves.charts(series)})
+    charts = curves.charts(found.series)
+    return JSONResponse({"version": found.version, "final": found.final, "charts": charts})
 
 
 @router.get("/training/{job_id}/logs")

@@ -145,8 +145,8 @@ def _attempt(session: Session, storage: ObjectStore, tenant: Tenant, job: Job) -
     session.flush()
     at = [datetime.now(UTC).timestamp() - 90 + step for step in STEPS]
     for name, values in {
-        "train_loss": [2.3 / (step + 1) for step in STEPS],
-        "validation_accuracy": [step / 100 for step in STEPS],
+        "train/loss": [2.3 / (step + 1) for step in STEPS],
+        "validation/accuracy": [step / 100 for step in STEPS],
     }.items():
         session.add(
             MetricChunk(job_id=job.id, attempt_id=attempt.id, epoch=1, seq=1, name=name, steps=STEPS,

@@ -14,6 +14,7 @@ from backend.core.auth import Principal
 from backend.core.errors import Conflict, NotFound
 from frontend.views import (
     AttemptView,
+    Curves,
     EventView,
     FailureView,
     JobDetail,
@@ -127,10 +128,10 @@ def curves() -> list[Series]:
     validation = [2.3 * math.exp(-step / 110) + 0.09 for step in epochs]
     accuracy = [0.985 - 0.88 * math.exp(-step / 90) for step in epochs]
     return [
-        Series(name="train_loss", steps=steps, values=loss, times=times),
-        Series(name="validation_loss", steps=epochs, values=validation, times=at),
-        Series(name="train_accuracy", steps=epochs, values=[a - 0.012 for a in accuracy], times=at),
-        Series(name="validation_accuracy", steps=epochs, values=accuracy, times=at),
+        Series(name="train/loss", steps=steps, values=loss, times=times),
+        Series(name="validation/loss", steps=epochs, values=validation, times=at),
+        Series(name="train/accuracy", steps=epochs, values=[a - 0.012 for a in accuracy], times=at),
+        Series(name="validation/accuracy", steps=epochs, values=accuracy, times=at),
         Series(name="learning_rate", steps=steps, values=[0.002 * (1 - s / 900) for s in steps], times=times),
     ]
 
@@ -191,9 +192,11 @@ class SamplePlatform:
                 return detail(one)
         raise NotFound("No such job.")
 
-    def read_metrics(self, viewer: Principal, job_id: str) -> tuple[Sequence[Series], bool]:
+    def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         one = self.get_job(viewer, job_id).summary
-        return (curves() if one.started_at else []), one.final
+        version = f"{one.status}"
+        series = curves() if one.started_at else []
+        return Curves(version=version, final=one.final, series=None if version == known else series)
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         one = self.get_job(viewer, job_id).summary

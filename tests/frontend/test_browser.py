@@ -71,6 +71,7 @@ def test_log_in_see_the_jobs_open_one(browser: Browser, address: str, width: int
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_hovering_a_chart_shows_every_series_without_inline_styles(browser: Browser, address: str) -> None:
     with visiting(browser, address) as (page, complaints):
         log_in(page, EMAIL, PASSWORD)
@@ -84,13 +85,14 @@ def test_hovering_a_chart_shows_every_series_without_inline_styles(browser: Brow
         page.get_by_label("Smoothing").fill("0.6")
         with page.expect_download() as waiting:
             page.get_by_role("button", name="Download Loss by step as CSV").click()
-        assert Path(waiting.value.path()).read_text().startswith("series,step,value,time\ntrain_loss,0,")
+        assert Path(waiting.value.path()).read_text().startswith("series,step,value,time\ntrain/loss,0,")
         with page.expect_download() as waiting:
             page.get_by_role("button", name="Download Loss by step as PNG").click()
         assert Path(waiting.value.path()).read_bytes().startswith(b"\x89PNG")
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_filters_change_the_table_and_the_url_in_place(browser: Browser, address: str) -> None:
     with visiting(browser, address) as (page, complaints):
         log_in(page, EMAIL, PASSWORD)
@@ -108,6 +110,7 @@ def test_filters_change_the_table_and_the_url_in_place(browser: Browser, address
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_stop_asks_once_then_says_so(browser: Browser, address: str) -> None:
     with visiting(browser, address) as (page, complaints):
         log_in(page, EMAIL, PASSWORD)
@@ -123,6 +126,7 @@ def test_stop_asks_once_then_says_so(browser: Browser, address: str) -> None:
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_everything_follows_the_job_and_stops_asking_when_it_is_final(
     browser: Browser, address: str, platform: SamplePlatform
 ) -> None:
@@ -145,6 +149,7 @@ def test_everything_follows_the_job_and_stops_asking_when_it_is_final(
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_theme_follows_the_system_until_it_is_switched(browser: Browser, address: str) -> None:
     with visiting(browser, address, scheme="dark") as (page, complaints):
         log_in(page, EMAIL, PASSWORD)
@@ -155,7 +160,7 @@ def test_theme_follows_the_system_until_it_is_switched(browser: Browser, address
         assert complaints == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_pages_are_accessible(browser: Browser, address: str, scheme: Literal["light", "dark"]) -> None:
     with visiting(browser, address, scheme=scheme) as (page, _complaints):
         page.goto("/login")

@@ -1,6 +1,9 @@
 """The pages over the platform's own rows, on a real Postgres; and once in a real browser."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -9,11 +12,18 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import expect
 from sqlalchemy import select
 
+from backend.app import create_app
+from backend.billing import service as billing
+from backend.billing.charging import rate
 from backend.core.db import Database
 from backend.core.errors import Forbidden, Invalid
+from backend.core.ids import new_id
+from backend.core.settings import Settings
 from backend.core.storage import ObjectStore
+from backend.identity.security import Security
 from backend.jobs import states
 from backend.jobs.models import Attempt, Job
+from frontend.app import PagesMount, install
 from frontend.pages.jobs import STOP_POLLING
 from frontend.services import Services
 from frontend.views import JobQuery
@@ -94,6 +104,8 @@ def test_a_job_page_shows_progress_curves_log_and_facts(
     assert "digits" in text
     charts = visitor.get(f"/training/{job}/metrics").json()["charts"]
     assert [point[0] for point in charts[0]["series"][0]["points"]] == STEPS
+    version = visitor.get(f"/training/{job}/metrics").json()["version"]
+    assert visitor.get(f"/training/{job}/metrics", params={"version": version}).status_code == 204
     assert visitor.get(f"/training/{job}/log.txt").text.count("\n") == 2
 
 
@@ -116,6 +128,44 @@ def test_the_log_continues_after_its_last_chunk(
     more = services.read_logs(viewer, job, after=first.after)
     assert [line.text for line in more.lines] == ["third line"]
     assert not more.more
+
+
+def test_a_job_shows_what_was_charged_for_it(
+    services: Services,
+    member: Member,
+    make_job: Callable[..., UUID],
+    app_database: Database,
+    controller_database: Database,
+) -> None:
+    viewer = services.identify(services.log_in(member.email, PASSWORD, "test") or "")
+    assert viewer is not None
+    job, sku = make_job(member.tenant, "billed"), f"instance:test-{new_id()}:on-demand"
+    now = datetime.now(UTC).replace(microsecond=0)
+    start = max(now - timedelta(minutes=2), now.replace(day=1, hour=0, minute=0, second=0))
+    with controller_database.unit_of_work() as session:
+        billing.set_price(session, sku, Decimal("0.0001"), start)
+    with app_database.unit_of_work(member.tenant.scope) as session:
+        billing.record_usage(
+            session,
+            member.tenant.scope,
+            project_id=member.tenant.project_id,
+            source_kind="attempt",
+            source_id=new_id(),
+            resource_kind="job",
+            resource_id=job,
+            resource_name="billed",
+            sku=sku,
+            quantity=Decimal("421.5"),
+            from_at=start,
+            to_at=now,
+            detail={},
+        )
+    with controller_database.unit_of_work() as session:
+        rate(session, 100, settle_seconds=0.0)
+    assert services.get_job(viewer, str(job)).summary.cost == Decimal("0.04215")
+    (listed,) = services.list_jobs(viewer, JobQuery(), limit=5).jobs
+    assert listed.cost == Decimal("0.04215")
+    assert services.shell(viewer).month_to_date == Decimal("0.04215")
 
 
 def test_pages_of_the_list_follow_each_other(services: Services, member: Member, make_job: Callable[..., UUID]) -> None:
@@ -167,6 +217,44 @@ def test_a_final_job_is_not_asked_about_again(
     enter(visitor, member)
     assert visitor.get(f"/training/{job}/live", headers={"HX-Request": "true"}).status_code == STOP_POLLING
     assert visitor.get(f"/training/{job}/metrics").json()["final"] is True
+
+
+def test_machines_paths_keep_their_own_errors(site: FastAPI, visitor: TestClient) -> None:
+    @site.get("/api/v1/thing")
+    def read_thing() -> str:
+        return "thing"
+
+    # what is included after the mount is found too: the mount leaves machines' paths alone
+    assert visitor.get("/api/v1/thing").json() == "thing"
+    assert visitor.post("/api/v1/thing").status_code == 405
+    assert visitor.get("/api/v1/nothing").headers["content-type"] == "application/json"
+    assert "text/html" in visitor.get("/nothing").headers["content-type"]
+
+
+@pytest.fixture
+def own_api(api_settings: Settings, cheap_security: Security) -> Iterator[FastAPI]:
+    """An API of this test's own, without a dashboard."""
+    made = create_app(api_settings)
+    made.router.routes[:] = [route for route in made.router.routes if not isinstance(route, PagesMount)]
+    made.state.security = cheap_security
+    yield made
+    made.state.database.dispose()
+
+
+def test_installed_on_the_api_both_take_the_same_session(own_api: FastAPI, member: Member) -> None:
+    install(own_api)
+    visitor = TestClient(own_api, headers=HTML, follow_redirects=False)
+    enter(visitor, member)
+    assert member.email in visitor.get("/training").text
+    assert [one["name"] for one in visitor.get("/api/v1/projects").json()["items"]] == ["digits"]
+
+
+def test_without_the_bundle_pages_say_how_to_build_it(own_api: FastAPI, tmp_path: Path) -> None:
+    install(own_api, static=tmp_path)
+    visitor = TestClient(own_api, headers=HTML)
+    page = visitor.get("/training")
+    assert (page.status_code, "npm" in page.text) == (503, True)
+    assert visitor.get("/api/v1/projects").status_code == 401
 
 
 @pytest.mark.browser

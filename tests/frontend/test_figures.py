@@ -83,6 +83,8 @@ def test_few_points_are_all_kept() -> None:
         ("val_accuracy", ("accuracy", "validation")),
         ("validation/loss", ("loss", "validation")),
         ("learning_rate", ("learning_rate", "other")),
+        ("size_bytes/before", ("size_bytes", "train")),
+        ("size_bytes/after", ("size_bytes", "validation")),
     ],
 )
 def test_series_are_grouped_by_what_they_measure(name: str, split: tuple[str, str]) -> None:
@@ -94,6 +96,15 @@ def test_points_that_are_no_number_are_left_out() -> None:
     (loss, accuracy) = curves.charts([series])
     assert loss["series"][0]["points"] == [[1, 1.0, 0.0]]
     assert accuracy["series"] == []
+
+
+def test_a_job_without_loss_shows_only_what_it_measured() -> None:
+    series = [
+        Series(name=f"size_bytes/{when}", steps=[step], values=[1.0], times=[0.0])
+        for step, when in enumerate(["before", "after"])
+    ]
+    assert [chart["title"] for chart in curves.charts(series)] == ["Size by step, bytes"]
+    assert [chart["title"] for chart in curves.charts([])] == ["Loss by step", "Accuracy by step, %"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every page renders, in both languages, without inline code; every answer is safe; every error is a page."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -254,6 +255,15 @@ def test_every_answer_carries_the_security_headers(member: TestClient, path: str
 def test_assets_are_cached_for_ever_and_pages_are_not(member: TestClient) -> None:
     assert "immutable" in member.get("/static/app-1.js").headers["cache-control"]
     assert member.get("/training").headers["cache-control"] == "no-store"
+
+
+def test_assets_are_sent_gzipped_to_those_who_take_it(member: TestClient, bundle: Path) -> None:
+    (bundle / "app-1.js.gz").write_bytes(gzip.compress(b"/* small */"))
+    answer = member.get("/static/app-1.js", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "javascript" in answer.headers["content-type"]
+    assert answer.text == "/* small */"
+    assert member.get("/static/app-1.js", headers={"Accept-Encoding": "identity"}).text == "/* */"
 
 
 def test_a_missing_bundle_names_the_command(tmp_path: Path) -> None:

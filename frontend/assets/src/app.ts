@@ -33,7 +33,12 @@ function switchTheme(): void {
 async function copyText(button: HTMLElement): Promise<void> {
   const source = document.getElementById(button.dataset["copies"] ?? "");
   if (!source) return;
-  await navigator.clipboard.writeText(source.textContent?.trim() ?? "");
+  const clipboard = navigator.clipboard as Clipboard | undefined;
+  if (!clipboard) {
+    window.getSelection()?.selectAllChildren(source); // no clipboard outside HTTPS and localhost: one key is left to press
+    return;
+  }
+  await clipboard.writeText(source.textContent?.trim() ?? "");
   toast(button.dataset["copied"] ?? "", "success");
 }
 

@@ -5,7 +5,7 @@ import { LineChart } from "echarts/charts";
 import { GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
 import { connect, init, use, type ECharts } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
-import { best, csv, number, smooth, type Chart, type Curves, type Point, type Series } from "./curves";
+import { best, csv, number, smooth, tick, type Chart, type Curves, type Point, type Series } from "./curves";
 
 use([LineChart, GridComponent, TooltipComponent, LegendComponent, CanvasRenderer]);
 
@@ -49,7 +49,8 @@ function lines(chart: Chart, weight: number, logarithmic: boolean): object[] {
       symbolSize: series.role === "validation" ? 7 : 4,
       showSymbol: few,
     };
-    if (weight > 0) {
+    const smoothed = weight > 0 && !few;
+    if (smoothed) {
       all.push({
         ...common,
         name: `${series.name}:raw`,
@@ -63,7 +64,7 @@ function lines(chart: Chart, weight: number, logarithmic: boolean): object[] {
       ...common,
       name: series.label,
       lineStyle: { color: hue, width: 2, type: series.role === "validation" ? "dashed" : "solid" },
-      data: visible(smooth(series.points, weight), logarithmic),
+      data: visible(smoothed ? smooth(series.points, weight) : series.points, logarithmic),
     });
   });
   return all;
@@ -106,6 +107,8 @@ function draw(chart: Chart): void {
   const empty = chart.series.every((series) => series.points.length === 0);
   figure.classList.toggle("is-empty", empty);
   describe(figure, chart);
+  const note = figure.querySelector(".chart-empty span");
+  if (note && curves.final) note.textContent = words("none");
   if (empty) return;
   let instance = drawn.get(chart.key);
   if (!instance) {
@@ -157,7 +160,7 @@ function draw(chart: Chart): void {
         scale: true,
         axisLabel: {
           color: text,
-          formatter: (value: number) => (chart.percent ? `${+(value * 100).toFixed(2)}%` : String(+value.toPrecision(3))),
+          formatter: (value: number) => tick(value, chart.percent),
         },
         splitLine: { lineStyle: { color: rule } },
       },
@@ -202,6 +205,9 @@ function describe(figure: HTMLElement, chart: Chart): void {
 }
 
 function drawAll(): void {
+  for (const figure of document.querySelectorAll<HTMLElement>("[data-chart]")) {
+    figure.hidden = !curves.charts.some((chart) => chart.key === figure.dataset["chart"]);
+  }
   for (const chart of curves.charts) draw(chart);
 }
 

@@ -53,6 +53,13 @@ export function number(value: number, percent: boolean): string {
   return size !== 0 && (size < 0.001 || size >= 100_000) ? value.toExponential(3) : String(+value.toPrecision(4));
 }
 
+/** A number beside an axis: short. */
+export function tick(value: number, percent: boolean): string {
+  if (percent) return `${+(value * 100).toFixed(2)}%`;
+  if (Math.abs(value) >= 10_000) return new Intl.NumberFormat("en", { notation: "compact" }).format(value);
+  return String(+value.toPrecision(3));
+}
+
 export function csv(chart: Chart): string {
   const rows = ["series,step,value,time"];
   for (const series of chart.series) {
