@@ -75,9 +75,7 @@ def bare_step(dataset: ImageDataset) -> Step:
         with torch.no_grad():
             batch = augmentation(images[indices].float().mul_(1 / 255))
         with compute.autocast():
-            loss = functional.cross_entropy(
-                model(batch.contiguous(memory_format=torch.channels_last)), labels[indices]
-            )
+            loss = functional.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), labels[indices])
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()

@@ -65,9 +65,7 @@ class Bell:
 
     def _ring(self, doorbell: Doorbell) -> None:
         try:
-            self._celery.send_task(
-                doorbell.task, queue=doorbell.queue, retry=False, ignore_result=True, expires=60
-            )
+            self._celery.send_task(doorbell.task, queue=doorbell.queue, retry=False, ignore_result=True, expires=60)
             RUNG.labels("rung").inc()
         except Exception as error:  # noqa: BLE001 - any broker failure only costs promptness
             RUNG.labels("failed").inc()

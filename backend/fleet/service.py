@@ -50,9 +50,7 @@ def get_instance_type(session: Session, scope: Scope, name: str) -> InstanceType
     """The type of this name. Raises InstanceTypeUnknown."""
     found = FleetRepository(session, scope).instance_type(name)
     if found is None:
-        raise InstanceTypeUnknown(
-            f"there is no instance type '{name}'", hint="GET /api/v1/instance-types lists them"
-        )
+        raise InstanceTypeUnknown(f"there is no instance type '{name}'", hint="GET /api/v1/instance-types lists them")
     return found
 
 

@@ -15,9 +15,7 @@ from backend.fleet.models import Assignment
 class Subject(Protocol):
     """The owner of one kind of assignment."""
 
-    def on_reports(
-        self, session: Session, scope: Scope, assignment: Assignment, reports: Sequence[Report]
-    ) -> None:
+    def on_reports(self, session: Session, scope: Scope, assignment: Assignment, reports: Sequence[Report]) -> None:
         """Newly accepted reports, in the transaction that accepts them: store, mark due, ring."""
 
     def readable(

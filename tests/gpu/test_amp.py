@@ -60,9 +60,7 @@ def test_every_precision_learns_and_computes_in_its_own_format(
 ) -> None:
     trainer = build(tmp_path, SETTINGS | {"precision": precision})
     seen: list[torch.dtype] = []
-    handle = trainer.model.blocks[0].register_forward_hook(
-        lambda _module, _inputs, maps: seen.append(maps.dtype)
-    )
+    handle = trainer.model.blocks[0].register_forward_hook(lambda _module, _inputs, maps: seen.append(maps.dtype))
     trainer.train()
     handle.remove()
     assert set(seen) == {dtype}
