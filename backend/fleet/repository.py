@@ -27,7 +27,7 @@ TAKE_OVER_AFTER = timedelta(seconds=5)
 """An instance requested for somebody else may be taken once it stood ready this long without an assignment."""
 
 
-STILL_UP = timedelta(seconds=5)
+STILL_UP = timedelta(seconds=3)
 """So long after its last beat the API counts as up; it beats every two seconds."""
 
 
