@@ -137,7 +137,7 @@ class Fleet:
         with self.context.database.unit_of_work() as session:
             session.merge(ApiUptime(id=1, **values))
 
-    def rewind(self, row: Any, **seconds: float) -> None:  # noqa: ANN401 - any mapped row with an id
+    def rewind(self, row: Any, **seconds: float) -> None:
         """Set times of a row to so many seconds ago."""
         values = {name: func.clock_timestamp() - timedelta(seconds=ago) for name, ago in seconds.items()}
         with self.context.database.unit_of_work() as session:

@@ -13,6 +13,7 @@ from backend.core.crypto import hash_token, new_token
 from backend.core.db import Scope, act_as
 from backend.core.ids import new_id
 from backend.fleet import service
+from backend.fleet.errors import InstanceNotFound
 from backend.fleet.provisioners.registry import provisioner_for
 from tests.fleet.conftest import Fleet
 from tests.localhost.test_local_provider import Host
@@ -267,5 +268,5 @@ def test_a_foreign_scope_sees_no_instance(machines: Fleet, make_tenant: Callable
     with machines.context.database.unit_of_work() as session:
         act_as(session, stranger.organization_id)
         assert service.list_instances(session, Scope(stranger.organization_id)) == []
-        with pytest.raises(service.InstanceNotFound):
+        with pytest.raises(InstanceNotFound):
             service.get_instance(session, Scope(stranger.organization_id), instance_id)

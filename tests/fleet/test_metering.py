@@ -1,5 +1,6 @@
 """Every billed second belongs to one attempt, replica or hold, and no second is billed twice (★8)."""
 
+import itertools
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -56,7 +57,7 @@ def complete(hand: Hand, assignment: wire.Assignment, elapsed: float) -> None:
 
 
 def assert_contiguous(records: list[UsageRecord]) -> None:
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in itertools.pairwise(records):
         assert before.to_at == after.from_at
 
 
@@ -190,7 +191,7 @@ def test_what_is_billed_never_exceeds_the_life_of_the_machine(
     assert machine.terminated_at is not None
     records = machines.usage()
     assert {record.source_kind for record in records} == {"attempt", "hold"}
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in itertools.pairwise(records):
         assert before.to_at <= after.from_at
     assert machine.launched_at <= records[0].from_at
     assert records[-1].to_at <= machine.terminated_at
