@@ -1,0 +1,260 @@
+"""Whatever order reports, losses, intents and controllers come in: what always holds of a job and its bill."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import func, select, update
+from starlette.testclient import TestClient
+
+from backend.billing.models import UsageRecord
+from backend.core import queue, wire
+from backend.core.db import act_as
+from backend.fleet import service as fleet
+from backend.fleet.models import Assignment, AssignmentHeartbeat, Hold, Instance, InstanceHeartbeat
+from backend.jobs import states
+from backend.jobs.models import Attempt, Job
+from tests.fixtures.database import Tenant
+from tests.fixtures.engine import Hand
+from worker.context import ControlContext
+from worker.tasks.fleet import step as instance_step
+from worker.tasks.jobs import move_one
+
+pytestmark = pytest.mark.integration
+
+FILE = wire.FileRef(name="state.json", sha256="a" * 64, size_bytes=3)
+HEADROOM = timedelta(seconds=100_000)
+"""Each accepted start is set so far back: the agent may then say any number of seconds below it."""
+CLASSES = ("user_code", "out_of_memory", "capacity", "interruption", "timeout", "platform")
+
+
+@dataclass(frozen=True)
+class World:
+    """The fixtures a machine plays with."""
+
+    context: ControlContext
+    make_tenant: Callable[[], Tenant]
+    submit: Callable[..., dict[str, Any]]
+    ready_instance: Callable[..., Hand]
+    make_client: Callable[..., TestClient]
+
+
+class JobMachine(RuleBasedStateMachine):
+    """One job of one tenant, moved in any order by its user, its agents and its controllers."""
+
+    world: World
+
+    @initialize(keep=st.sampled_from([0, 600]), attempts=st.integers(1, 3))
+    def submitted(self, keep: int, attempts: int) -> None:
+        self.tenant = self.world.make_tenant()
+        self.hand: Hand | None = None
+        self.elapsed: dict[str, float] = {}
+        self.final: str | None = None
+        self.ended: wire.Assignment | None = None
+        self.assignment: wire.Assignment | None = None
+        self._new_instance()
+        job = self.world.submit(self.tenant, keep_alive_seconds=keep, max_attempts=attempts)
+        self.job_id = UUID(job["id"])
+
+    def _new_instance(self) -> None:
+        self.hand = self.world.ready_instance(self.tenant)
+
+    @rule()
+    def controller_looks_at_the_job(self) -> None:
+        with self.world.context.database.unit_of_work() as session:
+            due = {"due_at": func.clock_timestamp(), "lease_token": None}
+            session.execute(update(Job).where(Job.id == self.job_id, Job.due_at.is_not(None)).values(**due))
+        with self.world.context.database.unit_of_work() as session:
+            leases = queue.claim(session, Job, lease_seconds=30, limit=1, where=Job.id == self.job_id)
+        for lease in leases:
+            assert move_one(self.world.context, lease)
+        with self.world.context.database.unit_of_work() as session:
+            session.execute(
+                update(Assignment)
+                .where(
+                    Assignment.organization_id == self.tenant.organization_id,
+                    Assignment.billed_until.is_(None),
+                    Assignment.started_at > func.clock_timestamp() - HEADROOM / 2,
+                )
+                .values(started_at=Assignment.started_at - HEADROOM)
+            )
+
+    @rule()
+    def controller_looks_at_the_instance(self) -> None:
+        assert self.hand is not None
+        mine = Instance.id == self.hand.instance_id
+        with self.world.context.database.unit_of_work() as session:
+            session.execute(update(Instance).where(mine).values(due_at=func.clock_timestamp(), lease_token=None))
+        with self.world.context.database.unit_of_work() as session:
+            (lease,) = queue.claim(session, Instance, lease_seconds=30, limit=1, where=mine)
+        instance_step(self.world.context, lease)
+        with self.world.context.database.unit_of_work() as session:
+            gone = session.get_one(Instance, self.hand.instance_id).status == "terminating"
+        if gone:
+            self._new_instance()
+
+    @rule(passed=st.floats(0, 150))
+    def the_agent_beats(self, passed: float) -> None:
+        self._sync(passed=passed)
+
+    @rule(passed=st.floats(0, 10), pid=st.integers(1, 9))
+    def the_agent_says_it_started(self, passed: float, pid: int) -> None:
+        self._sync(wire.Started(pid=pid), passed=passed)
+
+    @rule(step=st.integers(0, 9), passed=st.floats(0, 90))
+    def the_agent_says_more(self, step: int, passed: float) -> None:
+        self._sync(
+            wire.Progress(step=step, total_steps=9, phase="x"),
+            wire.CheckpointSaved(step=step, files=[FILE]),
+            passed=passed,
+        )
+
+    @rule(
+        outcome=st.sampled_from(["completed", "stopped", "failed"]),
+        failure_class=st.sampled_from([None, *CLASSES]),
+        result=st.booleans(),
+        passed=st.floats(0, 200),
+    )
+    def the_agent_says_it_ended(self, outcome: Any, failure_class: Any, result: bool, passed: float) -> None:  # noqa: FBT001 - drawn
+        failure = wire.Failure(failure_class=failure_class, reason="so") if failure_class else None
+        first = [wire.ResultSaved(files=[FILE], summary={})] if result else []
+        self._sync(*first, wire.Ended(outcome=outcome, failure=failure), passed=passed)
+
+    def _sync(self, *bodies: Any, passed: float) -> None:
+        assert self.hand is not None
+        wanted = self.hand.sync().assignments
+        if self.assignment is not None and self.assignment.id not in {each.id for each in wanted}:
+            self.ended = self.assignment
+        self.assignment = wanted[0] if wanted else None
+        if self.assignment is None:
+            return
+        seconds = self.elapsed.get(self.assignment.id, 0.0) + passed
+        self.elapsed[self.assignment.id] = seconds
+        self.hand.sync(*bodies, assignment=self.assignment, elapsed=seconds)
+
+    @rule()
+    @precondition(lambda self: self.ended is not None)
+    def an_agent_speaks_of_what_is_over(self) -> None:
+        assert self.hand is not None
+        assert self.ended is not None
+        reply = self.hand.sync(wire.Ended(outcome="completed"), assignment=self.ended, elapsed=99_999)
+        assert self.ended.id in reply.stale
+
+    @rule()
+    def the_agent_falls_silent(self) -> None:
+        past = func.clock_timestamp() - timedelta(seconds=60)
+        with self.world.context.database.unit_of_work() as session:
+            for model in (InstanceHeartbeat, AssignmentHeartbeat):
+                mine = model.organization_id == self.tenant.organization_id
+                session.execute(update(model).where(mine).values(received_at=past))
+
+    @rule()
+    def the_instance_is_drained(self) -> None:
+        assert self.hand is not None
+        with self.world.context.database.unit_of_work() as session:
+            act_as(session, self.tenant.organization_id)
+            fleet.request_drain(session, self.tenant.scope, self.hand.instance_id)
+
+    @rule()
+    def a_user_asks_to_stop(self) -> None:
+        answer = self.world.make_client(self.tenant).post(f"/api/v1/jobs/{self.job_id}/stop")
+        assert answer.status_code in ({409} if self.final else {202, 409})
+
+    @invariant()
+    def final_states_never_change(self) -> None:
+        with self.world.context.database.unit_of_work() as session:
+            job = session.get_one(Job, self.job_id)
+        if self.final is not None:
+            assert job.status == self.final
+        if job.status in states.FINAL:
+            self.final = job.status
+        assert (job.status in states.FINAL) == (job.due_at is None) == (job.ended_at is not None)
+        assert (job.status == "failed") == (job.failure is not None)
+
+    @invariant()
+    def at_most_one_attempt_is_open(self) -> None:
+        with self.world.context.database.unit_of_work() as session:
+            job = session.get_one(Job, self.job_id)
+            attempts = session.scalars(select(Attempt).where(Attempt.job_id == self.job_id)).all()
+            subjects = {
+                row.subject_id
+                for row in session.scalars(
+                    select(Assignment).where(
+                        Assignment.organization_id == self.tenant.organization_id, Assignment.ended_at.is_(None)
+                    )
+                )
+            }
+        unfinished = [attempt for attempt in attempts if attempt.ended_at is None]
+        assert len(unfinished) == (job.status in ("starting", "running", "stopping"))
+        assert {attempt.id for attempt in unfinished} == subjects
+        assert [attempt.number for attempt in sorted(attempts, key=lambda each: each.number)] == list(
+            range(1, job.attempt_count + 1)
+        )
+        assert job.attempt_count <= job.max_attempts
+
+    @invariant()
+    def the_bill_is_contiguous_and_no_longer_than_what_ran(self) -> None:
+        with self.world.context.database.unit_of_work() as session:
+            mine = UsageRecord.organization_id == self.tenant.organization_id
+            records = session.scalars(select(UsageRecord).where(mine).order_by(UsageRecord.from_at)).all()
+            holds = session.scalars(select(Hold).where(Hold.organization_id == self.tenant.organization_id)).all()
+        by_source: dict[tuple[str, UUID], list[UsageRecord]] = {}
+        for record in records:
+            assert record.quantity == Decimal((record.to_at - record.from_at) // timedelta(milliseconds=1)) / 1000 > 0
+            by_source.setdefault((record.source_kind, record.source_id), []).append(record)
+        for (kind, _), slices in by_source.items():
+            assert all(before.to_at == after.from_at for before, after in itertools.pairwise(slices))
+            if kind == "attempt":
+                said = self.elapsed[str(slices[0].detail["assignment_id"])]
+                assert sum(each.quantity for each in slices) <= Decimal(said)
+        assert sum(hold.ended_at is None for hold in holds) <= 1
+
+
+def test_whatever_the_order_the_invariants_hold(
+    context: ControlContext,
+    make_tenant: Callable[[], Tenant],
+    submit: Callable[..., dict[str, Any]],
+    ready_instance: Callable[..., Hand],
+    make_client: Callable[..., TestClient],
+) -> None:
+    world_given = World(context, make_tenant, submit, ready_instance, make_client)
+
+    class Machine(JobMachine):
+        world = world_given
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it untyped
+        Machine,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=20,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_every_move_in_the_code_is_legal_and_every_state_is_reachable() -> None:
+    for table in (states.JOB, states.ATTEMPT):
+        assert set().union(*table.values()) <= set(table), "no move leads to an unknown status"
+        reached, wave = set(), {next(iter(table))}
+        while wave:
+            reached |= wave
+            wave = set().union(*(table[status] for status in wave)) - reached
+        assert reached == set(table)
+    assert {status for status, onward in states.JOB.items() if not onward} == states.FINAL
