@@ -59,8 +59,8 @@ class JobMachine(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(keep=st.sampled_from([0, 600]), attempts=st.integers(1, 3))
-    def submitted(self, keep: int, attempts: int) -> None:
+    @initialize(keep=st.sampled_from([600, 0]), attempts=st.sampled_from([3, 2, 1]), run=st.sampled_from([True, False]))
+    def submitted(self, keep: int, attempts: int, run: bool) -> None:  # noqa: FBT001 - drawn
         self.tenant = self.world.make_tenant()
         self.hand: Hand | None = None
         self.elapsed: dict[str, float] = {}
@@ -70,6 +70,9 @@ class JobMachine(RuleBasedStateMachine):
         self._new_instance()
         job = self.world.submit(self.tenant, keep_alive_seconds=keep, max_attempts=attempts)
         self.job_id = UUID(job["id"])
+        if run:
+            self.controller_looks_at_the_job()
+            self._sync(wire.Started(pid=1), passed=0.0, look=True)
 
     def _new_instance(self) -> None:
         self.hand = self.world.ready_instance(self.tenant)
@@ -108,20 +111,22 @@ class JobMachine(RuleBasedStateMachine):
         if gone:
             self._new_instance()
 
-    @rule(passed=st.floats(0, 150))
-    def the_agent_beats(self, passed: float) -> None:
-        self._sync(passed=passed)
+    @rule(passed=st.floats(0, 150), look=st.booleans())
+    def the_agent_beats(self, passed: float, look: bool) -> None:  # noqa: FBT001 - drawn
+        self._sync(passed=passed, look=look)
+        self.controller_looks_at_the_instance()
 
-    @rule(passed=st.floats(0, 10), pid=st.integers(1, 9))
-    def the_agent_says_it_started(self, passed: float, pid: int) -> None:
-        self._sync(wire.Started(pid=pid), passed=passed)
+    @rule(passed=st.floats(0, 10), look=st.booleans())
+    def the_agent_says_it_started(self, passed: float, look: bool) -> None:  # noqa: FBT001 - drawn
+        self._sync(wire.Started(pid=1), passed=passed, look=look)
 
-    @rule(step=st.integers(0, 9), passed=st.floats(0, 90))
-    def the_agent_says_more(self, step: int, passed: float) -> None:
+    @rule(step=st.integers(0, 9), passed=st.floats(0, 90), look=st.booleans())
+    def the_agent_says_more(self, step: int, passed: float, look: bool) -> None:  # noqa: FBT001 - drawn
         self._sync(
             wire.Progress(step=step, total_steps=9, phase="x"),
             wire.CheckpointSaved(step=step, files=[FILE]),
             passed=passed,
+            look=look,
         )
 
     @rule(
@@ -129,13 +134,16 @@ class JobMachine(RuleBasedStateMachine):
         failure_class=st.sampled_from([None, *CLASSES]),
         result=st.booleans(),
         passed=st.floats(0, 200),
+        look=st.booleans(),
     )
-    def the_agent_says_it_ended(self, outcome: Any, failure_class: Any, result: bool, passed: float) -> None:  # noqa: FBT001 - drawn
+    def the_agent_says_it_ended(
+        self, *, outcome: Any, failure_class: Any, result: bool, passed: float, look: bool
+    ) -> None:
         failure = wire.Failure(failure_class=failure_class, reason="so") if failure_class else None
         first = [wire.ResultSaved(files=[FILE], summary={})] if result else []
-        self._sync(*first, wire.Ended(outcome=outcome, failure=failure), passed=passed)
+        self._sync(*first, wire.Ended(outcome=outcome, failure=failure), passed=passed, look=look)
 
-    def _sync(self, *bodies: Any, passed: float) -> None:
+    def _sync(self, *bodies: Any, passed: float, look: bool) -> None:
         assert self.hand is not None
         wanted = self.hand.sync().assignments
         if self.assignment is not None and self.assignment.id not in {each.id for each in wanted}:
@@ -146,6 +154,8 @@ class JobMachine(RuleBasedStateMachine):
         seconds = self.elapsed.get(self.assignment.id, 0.0) + passed
         self.elapsed[self.assignment.id] = seconds
         self.hand.sync(*bodies, assignment=self.assignment, elapsed=seconds)
+        if look:
+            self.controller_looks_at_the_job()
 
     @rule()
     @precondition(lambda self: self.ended is not None)
@@ -170,8 +180,10 @@ class JobMachine(RuleBasedStateMachine):
             act_as(session, self.tenant.organization_id)
             fleet.request_drain(session, self.tenant.scope, self.hand.instance_id)
 
-    @rule()
-    def a_user_asks_to_stop(self) -> None:
+    @rule(really=st.sampled_from([False, False, True]))
+    def a_user_asks_to_stop(self, really: bool) -> None:  # noqa: FBT001 - drawn
+        if not really:
+            return
         answer = self.world.make_client(self.tenant).post(f"/api/v1/jobs/{self.job_id}/stop")
         assert answer.status_code in ({409} if self.final else {202, 409})
 
