@@ -22,17 +22,19 @@ LISTINGS = ("-scan", "-randomkey", "-pubsub", "-dbsize")
 """Commands that key patterns do not narrow: they would name other instances' keys and channels."""
 
 
+def rights(instance_id: UUID) -> list[str]:
+    """ACL rules: everything harmless, on the keys and channels under the instance's own prefix."""
+    prefix = f"{instance_id}:*"
+    return [f"~{prefix}", f"&{prefix}", "+@all", "-@admin", "-@dangerous", "+info", *LISTINGS]
+
+
 def ensure(settings: Settings, instance_id: UUID) -> None:
     """Create or renew the user of this instance's agent. A broker that is down costs only doorbells."""
     client = _client(settings)
     if client is None or settings.broker.agent_secret is None:
         return
     password = agent_password(settings.broker.agent_secret.get_secret_value(), str(instance_id))
-    _try(
-        client,
-        "ACL", "SETUSER", str(instance_id), "reset", "on", f">{password}",
-        f"~{instance_id}:*", f"&{instance_id}:*", "&/0.*", "+@all", "-@admin", "-@dangerous", "+info", *LISTINGS,
-    )  # fmt: skip
+    _try(client, "ACL", "SETUSER", str(instance_id), "reset", "on", f">{password}", *rights(instance_id))
 
 
 def remove(settings: Settings, instance_id: UUID) -> None:

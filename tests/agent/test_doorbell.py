@@ -10,6 +10,7 @@ import redis
 from backend.core.bell import Bell
 from backend.core.db import Doorbell
 from backend.core.wire import Started
+from backend.fleet import broker_users
 from backend.platform.embedded_valkey import EmbeddedValkey
 from tests.agent.conftest import Agents, attempt
 from tests.agent.control_server import ControlServer
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.integration
 def _prepare(control: ControlServer, valkey: EmbeddedValkey) -> str:
     instance = str(uuid.uuid4())
     with redis.Redis.from_url(valkey.url()) as admin:
-        rights = [f"~{instance}:*", f"&{instance}:*", "&/0.*", "+@all", "-@admin", "-@dangerous", "+info"]
+        rights = broker_users.rights(uuid.UUID(instance))
         admin.execute_command("ACL", "SETUSER", instance, "reset", "on", ">secret", *rights)
     control.broker_url = valkey.broker_url(username=instance, password="secret")
     control.broker_prefix = f"{instance}:"
