@@ -1,0 +1,131 @@
+"""What holds of the code itself: where SQL stands, how long things get, what is registered, which codes errors have."""
+
+import ast
+import importlib
+import pkgutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import backend
+from backend.core.errors import DomainError
+from worker.app import app, controls
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("backend", "worker", "frontend", "modelyard")
+SQL = {"select", "insert", "update", "delete", "text"}
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+
+SQL_ALLOWED = {
+    "backend/billing/pricing_repository.py": "a second repository of its domain: prices",
+    "backend/core/clock.py": "asks Postgres for the time",
+    "backend/core/db.py": "sets the role and the tenant of a transaction",
+    "backend/core/idempotency.py": "a table of the HTTP layer, below every domain",
+    "backend/core/migrate.py": "roles and the schema's version",
+    "backend/core/queue.py": "leases, for every domain's rows",
+    "backend/endpoints/routing_repository.py": "a second repository of its domain: the routing table",
+    "backend/fleet/agent_auth.py": "one call of a SECURITY DEFINER function, before there is a scope",
+    "backend/seed.py": "first rows, written before there is anybody to act as",
+    "backend/uptime.py": "one row, written by API processes only",
+}
+LONG_FILES = {
+    "backend/core/wire.py": "the catalogue of messages: structs, no logic",
+    "modelyard/client.py": "one method per route of the public API",
+}
+
+
+def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
+    for room in rooms:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def from_sqlalchemy(tree: ast.Module) -> set[str]:
+    """Statement constructors that the module imports."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy")
+        for alias in node.names
+        if alias.name in SQL
+    }
+
+
+def builds_sql(tree: ast.Module) -> bool:
+    """Whether a function of the module builds a statement (a model's server default is no statement)."""
+    names = from_sqlalchemy(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+        for function in functions
+        for node in ast.walk(function)
+    )
+
+
+def test_sql_stands_in_repositories() -> None:
+    found = {name for name, tree in sources(*ROOMS) if builds_sql(tree) and not name.endswith("/repository.py")}
+    assert found == set(SQL_ALLOWED)
+
+
+def test_files_stay_short() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for room in (*ROOMS, "tests", "benchmarks")
+        for path in (ROOT / room).rglob("*.py")
+    }
+    assert {name for name, length in lengths.items() if length > MAX_FILE_LINES} == set(LONG_FILES)
+
+
+def test_functions_stay_short() -> None:
+    long = [
+        f"{name}: {node.name}"
+        for name, tree in sources(*ROOMS, "tests", "benchmarks")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+def test_every_control_file_is_imported_registered_and_a_task() -> None:
+    tasks = {path.stem for path in (ROOT / "worker" / "tasks").glob("*.py")} - {"__init__", "control"}
+    assert {control.__module__ for control in controls.by_name.values()} == {f"worker.tasks.{name}" for name in tasks}
+    assert set(controls.by_name) <= set(app.tasks)
+
+
+def test_beat_and_doorbells_name_tasks_that_exist() -> None:
+    beaten = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    rung = {
+        node.args[0].value
+        for _, tree in sources("backend")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Doorbell"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert beaten <= set(controls.by_name)
+    assert {"jobs.control", "fleet.control"} <= rung <= {*controls.by_name, "agent.sync"}
+
+
+def all_errors(kind: type[DomainError] = DomainError) -> Iterator[type[DomainError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from all_errors(child)
+
+
+def test_every_domain_error_has_a_code_of_its_own() -> None:
+    for module in pkgutil.walk_packages(backend.__path__, "backend."):
+        importlib.import_module(module.name)
+    ours = [error for error in set(all_errors()) if error.__module__.startswith("backend.")]
+    facts = [error for error in ours if error.__module__ != "backend.core.errors"]
+    assert [error.__qualname__ for error in facts if "code" not in vars(error)] == []
+    codes = Counter(error.code for error in facts)
+    assert [code for code, count in codes.items() if count > 1] == []
+    assert all(code.replace("_", "").isalnum() and code == code.lower() for code in codes)
+    assert all(400 <= error.status < 600 and error.title for error in ours)
