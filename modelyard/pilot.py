@@ -286,14 +286,14 @@ class Pilot:
                     "resource": f"{each.resource_kind}/{each.resource_name}"
                     + (f"/{each.variant}" if each.variant else ""),
                     "sku": each.sku,
-                    "quantity": str(each.quantity),
+                    "quantity": format(each.quantity, "f"),
                     "unit": each.unit,
-                    "unit_price": str(each.unit_price),
-                    "amount": str(each.amount),
+                    "unit_price": format(each.unit_price, "f"),
+                    "amount": format(each.amount, "f"),
                 }
                 for each in charges
             ],
-            "total": str(sum((each.amount for each in charges), Decimal(0))),
+            "total": format(sum((each.amount for each in charges), Decimal(0)), "f"),
             "seconds_submit_to_first_step": _seconds_to_first_step(first),
         }
         for name, made in versions.items():
