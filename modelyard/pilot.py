@@ -237,9 +237,10 @@ class Pilot:
         *,
         calls: int,
     ) -> list[Charge]:
-        """Delete the endpoint, so that its last slice is written, and wait until every call is on the bill."""
-        self.client.endpoints.delete(endpoint["id"])
-        self.client.endpoints.wait(endpoint["id"], "deleted")
+        """Wait until every call, every attempt and a first slice of the replica are on the bill.
+
+        The endpoint stays in service: its later seconds go on to the next charges.
+        """
         resources = [job.id for job in jobs.values()] + [endpoint["id"]]
         until = time.monotonic() + BILL_TIMEOUT_SECONDS
         while True:
@@ -248,7 +249,7 @@ class Pilot:
             )
             charges = [each for resource in resources for each in self.client.costs.charges(resource_id=resource)]
             billed = sum(each.quantity for each in charges if each.unit == "call")
-            covered = {each.resource_id for each in charges}
+            covered = {each.resource_id for each in charges if each.unit == "second"}
             if billed == calls and covered == set(resources) and not waiting:
                 break
             if time.monotonic() > until:
