@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import structlog
-
 from backend.core import queue
 from backend.core.db import Scope, act_as
 from backend.core.queue import Lease
@@ -12,8 +10,7 @@ from backend.endpoints.controller import step
 from backend.endpoints.models import Endpoint
 from worker.app import controls
 from worker.context import ControlContext
-
-log = structlog.get_logger(__name__)
+from worker.leases import work_through
 
 BATCH: Final = 50
 
@@ -23,12 +20,7 @@ def control(context: ControlContext) -> int:
     """Move every due endpoint one step and rebuild the routes; returns how many endpoints it moved."""
     with context.database.unit_of_work() as session:
         leases = queue.claim(session, Endpoint, lease_seconds=context.settings.control.lease_seconds, limit=BATCH)
-    for lease in leases:
-        try:
-            move_one(context, lease)
-        except Exception:
-            # The lease expires and the endpoint is looked at again: one bad row must not stop the others.
-            log.exception("endpoint_step_failed", endpoint=str(lease.row_id))
+    work_through(context, Endpoint, leases, move_one)
     with context.database.unit_of_work() as session:
         routing.publish_routes(session)
     return len(leases)

@@ -19,6 +19,7 @@ from backend.fleet.provisioners.registry import provisioner_for, provisioners
 from backend.fleet.repository import FleetRepository, living_instances
 from worker.app import controls
 from worker.context import ControlContext
+from worker.leases import work_through
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +35,7 @@ def control(context: ControlContext) -> int:
     """Move every due instance one step; returns how many."""
     with context.database.unit_of_work() as session:
         leases = queue.claim(session, Instance, lease_seconds=context.settings.control.lease_seconds, limit=BATCH)
-    for lease in leases:
-        step(context, lease)
-    return len(leases)
+    return work_through(context, Instance, leases, step)
 
 
 def step(context: ControlContext, lease: Lease) -> None:

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import structlog
-
 from backend.core import queue
 from backend.core.db import Scope, act_as
 from backend.core.queue import Lease
@@ -11,8 +9,7 @@ from backend.jobs.controller import step
 from backend.jobs.models import Job
 from worker.app import controls
 from worker.context import ControlContext
-
-log = structlog.get_logger(__name__)
+from worker.leases import work_through
 
 BATCH: Final = 50
 
@@ -22,13 +19,7 @@ def control(context: ControlContext) -> int:
     """Move every due job one step; returns how many."""
     with context.database.unit_of_work() as session:
         leases = queue.claim(session, Job, lease_seconds=context.settings.control.lease_seconds, limit=BATCH)
-    for lease in leases:
-        try:
-            move_one(context, lease)
-        except Exception:
-            # The lease expires and the job is looked at again: one bad row must not stop the others.
-            log.exception("job_step_failed", job=str(lease.row_id))
-    return len(leases)
+    return work_through(context, Job, leases, move_one)
 
 
 def move_one(context: ControlContext, lease: Lease) -> bool:
