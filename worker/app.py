@@ -6,6 +6,7 @@ broker stopped or emptied, or beat dead, everything still moves (★1).
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,18 +45,24 @@ app.conf.update(
 
 
 class Controls:
-    """The controls by task name, and the context they run in; the tick runs them in this order."""
+    """The controls by task name, and the context they run in; the tick runs them in this order.
+
+    A control with `every_seconds` is left out of ticks that come sooner; a doorbell or beat runs it all the same.
+    """
 
     def __init__(self) -> None:
         self.by_name: dict[str, Control] = {}
+        self._every: dict[str, float] = {}
+        self._next: dict[str, float] = {}
         self._context: ControlContext | None = None
         self._lock = threading.Lock()
 
-    def register(self, name: str) -> Callable[[Control], Control]:
+    def register(self, name: str, *, every_seconds: float = 0.0) -> Callable[[Control], Control]:
         """Make a control callable as a Celery task of that name, and part of the tick."""
 
         def add(control: Control) -> Control:
             self.by_name[name] = control
+            self._every[name] = every_seconds
 
             def run() -> int:
                 return self.run(name)
@@ -78,9 +85,15 @@ class Controls:
         """Run one control; returns the rows it handled."""
         return self.by_name[name](self.context)
 
+    def due(self, now: float) -> list[str]:
+        """The controls whose time has come at `now` (monotonic seconds); their next time is set."""
+        names = [name for name in self.by_name if self._next.get(name, now) <= now]
+        self._next.update({name: now + self._every[name] for name in names})
+        return names
+
     def tick(self) -> None:
-        """Run every control once. One that fails is logged and does not stop the others."""
-        for name in list(self.by_name):
+        """Run every control that is due once. One that fails is logged and does not stop the others."""
+        for name in self.due(time.monotonic()):
             try:
                 self.run(name)
             except Exception:

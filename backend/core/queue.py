@@ -2,6 +2,7 @@
 
     claim()     one transaction: due rows, oldest first, SKIP LOCKED, a fresh lease token and expiry
     … act, no session open …
+    renew()      before acting on a row late in its batch: the full lease again
     load_leased(), finish()   one transaction, guarded by the token; None = somebody else owns it, drop the result
 
 A row is eligible when `due_at <= now` and its lease is absent or expired; both by Postgres's clock.
@@ -40,9 +41,11 @@ def claim(
 ) -> list[Lease]:
     """Lease up to `limit` due rows, oldest due first. Rows another controller holds are skipped."""
     now = func.clock_timestamp()
+    # statement_timestamp() is stable, so the index on due_at can be entered with it; clock_timestamp() is not.
+    instant = func.statement_timestamp()
     eligible = and_(
-        model.due_at <= now,
-        or_(model.lease_token.is_(None), model.lease_expires_at <= now),
+        model.due_at <= instant,
+        or_(model.lease_token.is_(None), model.lease_expires_at <= instant),
     )
     due = (
         select(model.id)
@@ -76,6 +79,11 @@ def load_leased(session: Session, model: type[Row], lease: Lease) -> Row | None:
         )
         .with_for_update(key_share=True)
     ).one_or_none()
+
+
+def renew(row: Any, *, lease_seconds: float) -> None:  # noqa: ANN401 - any Leased row
+    """Start the lease anew on a row that `load_leased` returned: a batch may have waited long for its turn."""
+    row.lease_expires_at = func.clock_timestamp() + timedelta(seconds=lease_seconds)
 
 
 def finish(row: Any, lease: Lease, *, due_at: datetime | None) -> None:  # noqa: ANN401 - any Leased row

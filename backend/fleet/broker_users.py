@@ -4,16 +4,22 @@ A lost user is made again by the instance controller's next look; the password i
 process with the secret derives the same.
 """
 
-import contextlib
+from functools import lru_cache
 from uuid import UUID
 
 import redis
 import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from backend.core.bell import agent_password
 from backend.core.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+
+LISTINGS = ("-scan", "-randomkey", "-pubsub", "-dbsize")
+"""Commands that key patterns do not narrow: they would name other instances' keys and channels."""
 
 
 def ensure(settings: Settings, instance_id: UUID) -> None:
@@ -22,28 +28,31 @@ def ensure(settings: Settings, instance_id: UUID) -> None:
     if client is None or settings.broker.agent_secret is None:
         return
     password = agent_password(settings.broker.agent_secret.get_secret_value(), str(instance_id))
-    with contextlib.closing(client):
-        _try(
-            client,
-            "ACL", "SETUSER", str(instance_id), "reset", "on", f">{password}",
-            f"~{instance_id}:*", f"&{instance_id}:*", "&/0.*", "+@all", "-@admin", "-@dangerous", "+info",
-        )  # fmt: skip
+    _try(
+        client,
+        "ACL", "SETUSER", str(instance_id), "reset", "on", f">{password}",
+        f"~{instance_id}:*", f"&{instance_id}:*", "&/0.*", "+@all", "-@admin", "-@dangerous", "+info", *LISTINGS,
+    )  # fmt: skip
 
 
 def remove(settings: Settings, instance_id: UUID) -> None:
     """The instance is gone: nobody may use its name, and its doorbells are forgotten."""
     client = _client(settings)
     if client is not None:
-        with contextlib.closing(client):
-            _try(client, "ACL", "DELUSER", str(instance_id))
-            _try(client, "DEL", f"{instance_id}:agent")
+        _try(client, "ACL", "DELUSER", str(instance_id))
+        _try(client, "DEL", f"{instance_id}:agent")
 
 
 def _client(settings: Settings) -> "redis.Redis | None":
     if settings.broker.url is None:
         return None
-    url = settings.broker.url.get_secret_value().replace("redis+socket:", "unix:", 1)
-    return redis.Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=1.0)
+    return _connect(settings.broker.url.get_secret_value().replace("redis+socket:", "unix:", 1))
+
+
+@lru_cache(maxsize=4)
+def _connect(url: str) -> "redis.Redis":
+    """One client per broker: it keeps its connections. A broker that is down is asked once, not again and again."""
+    return redis.Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
 
 
 def _try(client: "redis.Redis", *command: str) -> None:

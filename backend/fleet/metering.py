@@ -43,8 +43,9 @@ def meter_assignment(
     if assignment.billed_until is None:
         at_least_seconds = min(at_least_seconds, FIRST_SLICE_SECONDS)
     from_at = assignment.billed_until or assignment.started_at
-    heard = assignment.started_at + timedelta(seconds=max(elapsed_seconds, 0.0))
-    to_at = min(heard, database_now(session))
+    # Bounded before it becomes a time: an agent may say any number.
+    until_now = (database_now(session) - assignment.started_at).total_seconds()
+    to_at = assignment.started_at + timedelta(seconds=min(max(elapsed_seconds, 0.0), until_now))
     milliseconds = whole_milliseconds(from_at, to_at)
     if milliseconds <= 0 or milliseconds < at_least_seconds * 1000:
         return

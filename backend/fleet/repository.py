@@ -27,6 +27,10 @@ TAKE_OVER_AFTER = timedelta(seconds=5)
 """An instance requested for somebody else may be taken once it stood ready this long without an assignment."""
 
 
+STILL_UP = timedelta(seconds=5)
+"""So long after its last beat the API counts as up; it beats every two seconds."""
+
+
 class FleetRepository:
     """Instances, assignments, reports and holds of one organization."""
 
@@ -73,9 +77,12 @@ class FleetRepository:
         self._session.add(row)
         self._session.flush()
 
-    def instance(self, instance_id: UUID) -> Instance | None:
-        """One instance."""
-        return self._session.scalars(self._instances().where(Instance.id == instance_id)).one_or_none()
+    def instance(self, instance_id: UUID, *, lock: bool = False) -> Instance | None:
+        """One instance; locked, it is read anew."""
+        query = self._instances().where(Instance.id == instance_id)
+        if lock:
+            query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+        return self._session.scalars(query).one_or_none()
 
     def instances(self, *, include_terminated: bool, limit: int) -> Sequence[Instance]:
         """Newest first."""
@@ -143,6 +150,16 @@ class FleetRepository:
             select(_age(InstanceHeartbeat.received_at)).where(InstanceHeartbeat.instance_id == instance_id)
         )
 
+    def last_heard(self, instance_id: UUID) -> datetime | None:
+        """When the agent last spoke."""
+        return self._session.scalar(
+            select(InstanceHeartbeat.received_at).where(InstanceHeartbeat.instance_id == instance_id)
+        )
+
+    def boot_seconds(self, instance_id: UUID) -> float | None:
+        """Seconds since the machine was launched, counting only time the API was up; None = not launched."""
+        return self._session.scalar(select(_age(Instance.launched_at)).where(Instance.id == instance_id))
+
     # --- assignments ------------------------------------------------------------------------------
 
     def assignment(self, assignment_id: UUID, *, lock: bool = False) -> Assignment | None:
@@ -161,6 +178,23 @@ class FleetRepository:
                 Assignment.ended_at.is_(None),
             )
         ).all()
+
+    def lock_open_assignments(self, instance_id: UUID) -> Sequence[Assignment]:
+        """The same, locked. One that its owner holds now is left out: waiting for it could end in a deadlock."""
+        return self._session.scalars(
+            select(Assignment)
+            .where(
+                Assignment.organization_id == self._organization_id,
+                Assignment.instance_id == instance_id,
+                Assignment.ended_at.is_(None),
+            )
+            .with_for_update(skip_locked=True, key_share=True)
+            .execution_options(populate_existing=True)
+        ).all()
+
+    def unheard_seconds(self, assignment_id: UUID) -> float:
+        """Seconds since the assignment was made, counting only time the API was up."""
+        return self._session.scalar(select(_age(Assignment.created_at)).where(Assignment.id == assignment_id)) or 0.0
 
     def last_assignment_end(self, instance_id: UUID) -> datetime | None:
         """When the instance's latest assignment ended."""
@@ -263,7 +297,11 @@ def living_instances(session: Session, provider: str) -> dict[str, tuple[UUID, U
     return {row.tag: (row.id, row.organization_id, row.status) for row in rows}
 
 
-def _age(received_at: InstrumentedAttribute[datetime]) -> Extract:
+def _age(since: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]) -> Extract:
+    """Seconds since then. The clock starts anew with the API and stands still while the API does not beat (★7)."""
     up_since = select(ApiUptime.up_since).where(ApiUptime.id == 1).scalar_subquery()
-    heard = func.greatest(received_at, func.coalesce(up_since, received_at))
-    return func.extract("epoch", func.clock_timestamp() - heard)
+    beat_at = select(ApiUptime.beat_at).where(ApiUptime.id == 1).scalar_subquery()
+    now = func.clock_timestamp()
+    # GREATEST and LEAST ignore NULL: an API that never beat counts as always up.
+    counted = func.least(now, beat_at + STILL_UP) - func.greatest(since, up_since)
+    return func.extract("epoch", func.greatest(counted, timedelta(0)))

@@ -81,9 +81,12 @@ def find_idle_instance(
     session: Session, scope: Scope, *, project_id: UUID, instance_type: str, market: str, subject_id: UUID
 ) -> Instance | None:
     """A ready instance that `subject_id` may take, locked until the transaction ends."""
-    return FleetRepository(session, scope).idle(
-        project_id=project_id, instance_type=instance_type, market=market, subject_id=subject_id
-    )
+    repository = FleetRepository(session, scope)
+    instance = repository.idle(project_id=project_id, instance_type=instance_type, market=market, subject_id=subject_id)
+    if instance is not None and repository.open_assignments(instance.id):
+        # Taken between the query's snapshot and its lock: a statement of its own sees that.
+        return None
+    return instance
 
 
 def requested_instance(session: Session, scope: Scope, subject_id: UUID) -> Instance | None:
@@ -154,7 +157,7 @@ def assign(
 ) -> Assignment:
     """Tell an instance what to do. Ends a hold on it (with its last slice) and wakes its agent."""
     repository = FleetRepository(session, scope)
-    _end_hold(session, scope, instance)
+    end_hold(session, scope, instance)
     instance.requested_for = None
     assignment = Assignment(
         organization_id=scope.organization_id,
@@ -217,8 +220,10 @@ def assignment_state(
         lost, why = True, f"its instance is {instance.status}: {instance.status_reason}"
     elif silence is not None and silence > control.lost_after_seconds:
         lost, why = True, f"its instance was silent for {silence:.0f} s"
-    elif heard is not None and age is not None and age > control.lost_after_seconds:
+    elif age is not None and age > control.lost_after_seconds:
         lost, why = True, f"the agent has not spoken of it for {age:.0f} s"
+    elif age is None and repository.unheard_seconds(assignment_id) > control.lost_after_seconds:
+        lost, why = True, "the agent never took it up"
     else:
         lost, why = False, ""
     return AssignmentState(assignment, instance, elapsed, age, lost, why)
@@ -240,7 +245,9 @@ def close_assignment(
     assignment = repository.assignment(assignment_id, lock=True)
     if assignment is None or assignment.ended_at is not None:
         return
-    instance = get_instance(session, scope, assignment.instance_id)
+    # Locked after the assignment; the instance's controller, which goes the other way, never waits for assignments.
+    instance = repository.instance(assignment.instance_id, lock=True)
+    assert instance is not None  # noqa: S101 - a foreign key holds it
     heard = repository.assignment_heartbeat(assignment_id)
     elapsed = elapsed_seconds if elapsed_seconds is not None else (heard[0] if heard else 0.0)
     meter_assignment(session, scope, instance, assignment, elapsed_seconds=elapsed, at_least_seconds=0)
@@ -248,14 +255,14 @@ def close_assignment(
     assignment.ended_at = now
     usable = instance.status == states.READY and instance.drain_requested_at is None
     if keep_alive_seconds > 0 and usable and elapsed_seconds is not None:
-        # The hold begins where the bill of the assignment ended, so no second is lost or counted twice.
+        # From now on, not from where the assignment's bill ended: what lay between was the platform's time.
         repository.add(
             Hold(
                 organization_id=scope.organization_id,
                 instance_id=instance.id,
                 project_id=assignment.project_id,
                 reason="warm pool",
-                started_at=max(assignment.billed_until or now, now),
+                started_at=now,
                 until_at=now + timedelta(seconds=keep_alive_seconds),
             )
         )
@@ -293,12 +300,11 @@ def move(session: Session, instance: Instance, to: str, reason: str) -> None:
 
 
 def meter_instance(session: Session, scope: Scope, instance: Instance, control: ControlSettings) -> None:
-    """Write the slices that are due for what the instance does now."""
+    """Write the slices that are due for what the instance does now; a hold's never beyond its agent's last words."""
     repository = FleetRepository(session, scope)
-    for open_assignment in repository.open_assignments(instance.id):
-        assignment = repository.assignment(open_assignment.id, lock=True)
-        heard = repository.assignment_heartbeat(open_assignment.id)
-        if assignment is not None and heard is not None:
+    for assignment in repository.lock_open_assignments(instance.id):
+        heard = repository.assignment_heartbeat(assignment.id)
+        if heard is not None:
             meter_assignment(
                 session,
                 scope,
@@ -308,9 +314,10 @@ def meter_instance(session: Session, scope: Scope, instance: Instance, control: 
                 at_least_seconds=control.usage_slice_seconds,
             )
     hold = repository.open_hold(instance.id)
-    if hold is not None:
-        now = database_now(session)
-        meter_hold(session, scope, instance, hold, to_at=now, at_least_seconds=control.usage_slice_seconds)
+    last_heard = repository.last_heard(instance.id)
+    if hold is not None and last_heard is not None:
+        to_at = min(last_heard, hold.until_at)
+        meter_hold(session, scope, instance, hold, to_at=to_at, at_least_seconds=control.usage_slice_seconds)
 
 
 def end_hold_if_over(session: Session, scope: Scope, instance: Instance) -> bool:
@@ -320,15 +327,18 @@ def end_hold_if_over(session: Session, scope: Scope, instance: Instance) -> bool
         return False
     if hold.until_at > database_now(session) and instance.drain_requested_at is None:
         return True
-    _end_hold(session, scope, instance)
+    end_hold(session, scope, instance)
     return False
 
 
-def _end_hold(session: Session, scope: Scope, instance: Instance) -> None:
-    hold = FleetRepository(session, scope).open_hold(instance.id)
+def end_hold(session: Session, scope: Scope, instance: Instance, *, lost: bool = False) -> None:
+    """End the hold of the instance, if it has one, with its last slice; of a lost one at its agent's last words."""
+    repository = FleetRepository(session, scope)
+    hold = repository.open_hold(instance.id)
     if hold is None:
         return
-    now = min(database_now(session), hold.until_at)
-    meter_hold(session, scope, instance, hold, to_at=now, at_least_seconds=0)
-    hold.ended_at = now
+    last_heard = repository.last_heard(instance.id) if lost else None
+    to_at = min(database_now(session), hold.until_at, *([] if last_heard is None else [last_heard]))
+    meter_hold(session, scope, instance, hold, to_at=to_at, at_least_seconds=0)
+    hold.ended_at = max(to_at, hold.billed_until or hold.started_at)
     session.flush()

@@ -45,7 +45,8 @@ def _place(session: Session, scope: Scope, job: Job) -> datetime | None:
         return None
     hold = open_hold(session, scope, job.project_id)
     if hold is not None:
-        job.status_reason = f"spending is on hold: {hold.reason}"
+        fleet.give_up_request(session, scope, job.id)
+        _wait(session, job, f"spending is on hold: {hold.reason}")
         return now + LATER
     instance = fleet.find_idle_instance(
         session,
@@ -89,11 +90,18 @@ def _await_instance(session: Session, scope: Scope, job: Job, now: datetime) -> 
             requested_for=job.id,
         )
     except QuotaExceeded as full:
-        job.status_reason = f"waiting for quota: {full.detail}"
+        _wait(session, job, f"waiting for quota: {full.detail}")
         return now + SOON
     if job.status == states.QUEUED:
         move(session, job, states.PROVISIONING, f"a {job.instance_type} instance was asked for")
     return now + SOON
+
+
+def _wait(session: Session, job: Job, reason: str) -> None:
+    """No instance is on its way for it: queued, and why."""
+    if job.status == states.PROVISIONING:
+        move(session, job, states.QUEUED, reason)
+    job.status_reason = reason
 
 
 def _start_attempt(session: Session, scope: Scope, job: Job, instance: Instance) -> None:

@@ -31,19 +31,18 @@ def follow(session: Session, scope: Scope, job: Job, settings: Settings) -> date
     """One look at the open attempt; returns when to look again."""
     attempt = JobRepository(session, scope).open_attempt(job.id)
     now = database_now(session)
-    if attempt is None:
-        return _queue_again(session, job, now, "its attempt is gone")
+    # A placed job has an open attempt with an assignment: both are made in one transaction and ended in another.
+    assert attempt is not None  # noqa: S101
     state = fleet.assignment_state(session, scope, attempt.assignment_id, settings.control)
-    if state is None:
-        end_attempt(session, attempt, states.INTERRUPTED, "its assignment is gone")
-        return _queue_again(session, job, now, "its assignment is gone")
+    assert state is not None  # noqa: S101
     reports = fleet.unapplied_reports(session, scope, attempt.assignment_id)
     ended: Report | None = None
     for report in reports:
         if report.kind == "ended":
+            # The last report of an epoch; whatever a confused agent says after it is not heard.
             ended = report
-        else:
-            _apply(session, scope, job, attempt, report)
+            break
+        _apply(session, scope, job, attempt, report)
     fleet.mark_applied(session, scope, reports)
     if ended is not None:
         return _end(session, scope, job, attempt, state, ended)
@@ -55,6 +54,8 @@ def follow(session: Session, scope: Scope, job: Job, settings: Settings) -> date
 def _apply(session: Session, scope: Scope, job: Job, attempt: Attempt, report: Report) -> None:
     body = msgspec.convert(report.body, wire.ReportBody)
     if isinstance(body, wire.Started):
+        if attempt.status != states.STARTING:
+            return  # said twice: the first start counts
         fleet.accept_start(session, scope, attempt.assignment_id, at=report.received_at)
         attempt.started_at = report.received_at
         job.started_at = job.started_at or report.received_at

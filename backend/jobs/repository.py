@@ -60,7 +60,7 @@ class JobRepository:
 
     def count_unfinished(self) -> int:
         """Jobs that have not ended."""
-        query = self._jobs().where(Job.status.notin_(states.FINAL)).with_only_columns(func.count())
+        query = self._jobs().where(Job.status.in_(states.UNFINISHED)).with_only_columns(func.count())
         return self._session.scalar(query) or 0
 
     # --- attempts ---------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ JOB: dict[str, frozenset[str]] = {
 }
 FINAL = frozenset({COMPLETED, FAILED, STOPPED})
 ALL = tuple(JOB)
+UNFINISHED = tuple(status for status in JOB if status not in FINAL)
 
 ATTEMPT: dict[str, frozenset[str]] = {
     STARTING: frozenset({RUNNING, COMPLETED, FAILED, STOPPED, INTERRUPTED}),

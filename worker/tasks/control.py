@@ -10,3 +10,4 @@ import worker.tasks.endpoints
 import worker.tasks.billing
 import worker.tasks.datasets
 import worker.tasks.audit
+import worker.tasks.idempotency

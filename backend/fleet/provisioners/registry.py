@@ -14,6 +14,8 @@ from backend.fleet.provisioners.local import (
     LocalProvisioner,
 )
 
+OUT_OF_CAPACITY = "insufficient-capacity"
+
 
 class LocalFitted:
     """The local daemon as a Provisioner: its errors and its machines in the Protocol's terms."""
@@ -26,12 +28,13 @@ class LocalFitted:
         try:
             return _machine(self._client.create(tag, instance_type, environment))
         except LocalProviderRefused as error:
-            raise CapacityError(str(error)) from error
+            kind = CapacityError if error.code == OUT_OF_CAPACITY else ProviderError
+            raise kind(str(error)) from error
         except LocalProviderError as error:
             raise ProviderError(str(error)) from error
 
     def list(self) -> list[Machine]:
-        """All machines that are not terminated."""
+        """All machines that are not terminated. Raises ProviderError."""
         try:
             return [_machine(each) for each in self._client.list()]
         except LocalProviderError as error:
