@@ -2,8 +2,8 @@
 
 What namespaces and missing capabilities do not already refuse, and no job needs: new namespaces (a user namespace gives
 its maker every capability in it, and with them most of the kernel's attack surface), mounts, keys, BPF, performance
-events, io_uring, modules; typing into a terminal; and sockets of other families than Unix, internet and netlink: AF_VSOCK
-reaches the hypervisor from any network namespace. A program of another architecture is killed.
+events, io_uring, modules; typing into a terminal; and sockets of other families than Unix, internet and netlink:
+AF_VSOCK reaches the hypervisor from any network namespace. A program of another architecture is killed.
 """
 
 import errno

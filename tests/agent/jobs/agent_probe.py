@@ -59,7 +59,8 @@ def family(argument: str) -> str:
 
 
 def descriptors(_argument: str) -> str:
-    return json.dumps({name: os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")[:-1]})
+    links = sorted(Path("/proc/self/fd").iterdir(), key=lambda link: int(link.name))[:-1]  # the last one lists
+    return json.dumps({link.name: str(link.readlink()) for link in links})
 
 
 ACTIONS: dict[str, Callable[[str], str]] = {
