@@ -1,6 +1,6 @@
 """Rows of the job engine as view models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -115,11 +115,20 @@ def failure_view(job: Job) -> FailureView | None:
 
 
 def facts(job: Job) -> dict[str, Mapping[str, Any]]:
-    """What was asked for and what came of it, without what is empty."""
+    """What was asked for and what came of it, flat, without what is empty."""
     every: Sequence[tuple[str, Mapping[str, Any]]] = (
         ("output", job.output),
         ("parameters", job.parameters),
         ("inputs", job.inputs),
         ("tags", job.tags),
     )
-    return {title: values for title, values in every if values}
+    return {title: dict(flat(values)) for title, values in every if values}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings as dotted names: `hyperparameters.augmentation.scale_minimum`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

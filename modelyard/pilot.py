@@ -237,9 +237,10 @@ class Pilot:
         *,
         calls: int,
     ) -> list[Charge]:
-        """Delete the endpoint, so that its last slice is written, and wait until every call is on the bill."""
-        self.client.endpoints.delete(endpoint["id"])
-        self.client.endpoints.wait(endpoint["id"], "deleted")
+        """Wait until every call, every attempt and a first slice of the replica are on the bill.
+
+        The endpoint stays in service: its later seconds go on to the next charges.
+        """
         resources = [job.id for job in jobs.values()] + [endpoint["id"]]
         until = time.monotonic() + BILL_TIMEOUT_SECONDS
         while True:
@@ -248,7 +249,7 @@ class Pilot:
             )
             charges = [each for resource in resources for each in self.client.costs.charges(resource_id=resource)]
             billed = sum(each.quantity for each in charges if each.unit == "call")
-            covered = {each.resource_id for each in charges}
+            covered = {each.resource_id for each in charges if each.unit == "second"}
             if billed == calls and covered == set(resources) and not waiting:
                 break
             if time.monotonic() > until:
@@ -286,14 +287,14 @@ class Pilot:
                     "resource": f"{each.resource_kind}/{each.resource_name}"
                     + (f"/{each.variant}" if each.variant else ""),
                     "sku": each.sku,
-                    "quantity": str(each.quantity),
+                    "quantity": format(each.quantity, "f"),
                     "unit": each.unit,
-                    "unit_price": str(each.unit_price),
-                    "amount": str(each.amount),
+                    "unit_price": format(each.unit_price, "f"),
+                    "amount": format(each.amount, "f"),
                 }
                 for each in charges
             ],
-            "total": str(sum((each.amount for each in charges), Decimal(0))),
+            "total": format(sum((each.amount for each in charges), Decimal(0)), "f"),
             "seconds_submit_to_first_step": _seconds_to_first_step(first),
         }
         for name, made in versions.items():

@@ -35,10 +35,10 @@ class CompressionKind:
             datasets.dataset_channel(session, scope, input_id(job.inputs, "dataset")),
         ]
 
-    def readable(self, session: Session, storage: ObjectStore, scope: Scope, job: Job, sha256: str) -> bool:
+    def readable(self, session: Session, storage: ObjectStore, scope: Scope, job: Job) -> frozenset[str]:
         """The blobs that the dataset version's manifest names; the artifact's files are in the spec."""
         version = datasets.get_version(session, scope, input_id(job.inputs, "dataset"))
-        return sha256 in datasets.version_digests(storage, version.manifest_sha256, scope.organization_id)
+        return datasets.version_digests(storage, version.manifest_sha256, scope.organization_id)
 
     def complete(
         self, session: Session, scope: Scope, job: Job, attempt: Attempt, result: ResultSaved

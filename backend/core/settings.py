@@ -92,7 +92,8 @@ class ControlSettings(BaseModel):
     lost_after_seconds: float = 20.0
     boot_timeout_seconds: float = 120.0
     stop_grace_seconds: float = 120.0
-    usage_slice_seconds: float = 60.0
+    usage_slice_seconds: float = 50.0
+    """Slices are looked for every few seconds, so this keeps them under the promised minute."""
 
 
 class SandboxSettings(BaseModel):

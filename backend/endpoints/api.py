@@ -16,6 +16,7 @@ from backend.endpoints.schemas import (
     EndpointView,
     EventList,
     EventView,
+    ReplicaView,
     TrafficView,
     WeightsWrite,
 )
@@ -66,6 +67,15 @@ def list_events(endpoint_id: UUID, principal: Reader, session: Transaction) -> E
     """The endpoint's status changes, oldest first; the last 200."""
     rows = service.list_events(session, principal.scope, endpoint_id)
     return EventList(items=[EventView.model_validate(row) for row in rows])
+
+
+@router.get("/{endpoint_id}/replicas")
+def list_replicas(
+    endpoint_id: UUID, principal: Reader, session: Transaction, page: PageParameters
+) -> Page[ReplicaView]:
+    """Every replica it has or had, newest first; ended ones say why, with the last lines of their log."""
+    rows, cursor = service.list_replicas(session, principal.scope, endpoint_id, page)
+    return Page(items=[ReplicaView.model_validate(row) for row in rows], next_cursor=cursor)
 
 
 @router.get("/{endpoint_id}/traffic")

@@ -115,14 +115,24 @@ class EndpointRepository:
             select(Replica).where(Replica.organization_id == self._organization_id, Replica.id == replica_id)
         ).one_or_none()
 
-    def replicas(self, endpoint_ids: Sequence[UUID], *, ended_too: bool = False) -> Sequence[Replica]:
-        """Replicas of some endpoints, oldest first."""
+    def replicas(self, endpoint_ids: Sequence[UUID]) -> Sequence[Replica]:
+        """Open replicas of some endpoints, oldest first."""
+        return self._session.scalars(
+            select(Replica)
+            .where(
+                Replica.organization_id == self._organization_id,
+                Replica.endpoint_id.in_(endpoint_ids),
+                Replica.ended_at.is_(None),
+            )
+            .order_by(Replica.created_at, Replica.id)
+        ).all()
+
+    def replica_page(self, endpoint_id: UUID, page: PageRequest) -> tuple[list[Replica], str | None]:
+        """Every replica an endpoint ever had, newest first, and the cursor of the next page."""
         query = select(Replica).where(
-            Replica.organization_id == self._organization_id, Replica.endpoint_id.in_(endpoint_ids)
+            Replica.organization_id == self._organization_id, Replica.endpoint_id == endpoint_id
         )
-        if not ended_too:
-            query = query.where(Replica.ended_at.is_(None))
-        return self._session.scalars(query.order_by(Replica.created_at, Replica.id)).all()
+        return fetch_page(self._session, query, page, keys=(Replica.created_at, Replica.id))
 
     def last_ended(self, config_ids: Sequence[UUID], limit: int) -> Sequence[Replica]:
         """The replicas of these configs that ended last, newest end first."""

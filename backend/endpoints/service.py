@@ -202,6 +202,14 @@ def list_events(session: Session, scope: Scope, endpoint_id: UUID) -> Sequence[E
     return EndpointRepository(session, scope).events(endpoint_id, limit=200)
 
 
+def list_replicas(
+    session: Session, scope: Scope, endpoint_id: UUID, page: PageRequest
+) -> tuple[list[Replica], str | None]:
+    """Every replica of the endpoint, ended ones with their failure, newest first. Raises EndpointNotFound."""
+    get_endpoint(session, scope, endpoint_id)
+    return EndpointRepository(session, scope).replica_page(endpoint_id, page)
+
+
 def _details(session: Session, scope: Scope, endpoints: Sequence[Endpoint]) -> list[EndpointDetail]:
     repository = EndpointRepository(session, scope)
     ids = {endpoint.wanted_config_id for endpoint in endpoints}

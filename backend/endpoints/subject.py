@@ -36,13 +36,11 @@ class ReplicaSubject:
             make_due(session, Endpoint, [assignment.resource_id])
             ring_after_commit(session, CONTROL)
 
-    def readable(
-        self, session: Session, storage: ObjectStore, scope: Scope, assignment: Assignment, sha256: str
-    ) -> bool:
+    def readable(self, session: Session, storage: ObjectStore, scope: Scope, assignment: Assignment) -> frozenset[str]:
         """The files of the models it hosts, and nothing else."""
         del session, storage, scope
         spec = msgspec.convert(assignment.spec, wire.ReplicaSpec)
-        return any(file.sha256 == sha256 for variant in spec.variants for file in variant.files)
+        return frozenset(file.sha256 for variant in spec.variants for file in variant.files)
 
 
 class ComputeSplitter:

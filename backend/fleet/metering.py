@@ -14,6 +14,9 @@ from backend.core.clock import database_now
 from backend.core.db import Scope
 from backend.fleet.models import Assignment, Hold, Instance
 
+FIRST_SLICE_SECONDS = 10.0
+"""The first slice of an assignment comes early, so that whoever looks at the bill sees it run."""
+
 
 def sku(instance: Instance) -> str:
     """What a second of this instance is sold as."""
@@ -37,6 +40,8 @@ def meter_assignment(
     """Write the slice since the last one, when it is `at_least_seconds` long. Expects the row locked."""
     if assignment.started_at is None:
         return
+    if assignment.billed_until is None:
+        at_least_seconds = min(at_least_seconds, FIRST_SLICE_SECONDS)
     from_at = assignment.billed_until or assignment.started_at
     # Bounded before it becomes a time: an agent may say any number.
     until_now = (database_now(session) - assignment.started_at).total_seconds()

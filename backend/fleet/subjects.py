@@ -18,10 +18,8 @@ class Subject(Protocol):
     def on_reports(self, session: Session, scope: Scope, assignment: Assignment, reports: Sequence[Report]) -> None:
         """Newly accepted reports, in the transaction that accepts them: store, mark due, ring."""
 
-    def readable(
-        self, session: Session, storage: ObjectStore, scope: Scope, assignment: Assignment, sha256: str
-    ) -> bool:
-        """Whether this assignment may read this blob."""
+    def readable(self, session: Session, storage: ObjectStore, scope: Scope, assignment: Assignment) -> frozenset[str]:
+        """Digests of all blobs that this assignment may read."""
 
 
 OnReady = Callable[[Session, Scope, UUID], None]

@@ -170,10 +170,10 @@ def _check_readable(request: Request, agent: AgentCaller, assignment_id: UUID, e
     state = request.app.state
     with state.database.unit_of_work(agent.scope) as session:
         assignment = agents.assignment_of(session, agent.scope, agent.instance_id, assignment_id, epoch)
-        owner = subjects.owner_of(assignment)
-        for sha256 in digests:
-            if not owner.readable(session, state.storage, agent.scope, assignment, sha256):
-                raise BlobNotReadable(f"assignment {assignment_id} has no input {sha256}")
+        readable = subjects.owner_of(assignment).readable(session, state.storage, agent.scope, assignment)
+    for sha256 in digests:
+        if sha256 not in readable:
+            raise BlobNotReadable(f"assignment {assignment_id} has no input {sha256}")
 
 
 def _check_digests(digests: list[str]) -> None:

@@ -29,8 +29,8 @@ class JobKind(Protocol):
     def channels(self, session: Session, scope: Scope, job: Job) -> list[Channel]:
         """The inputs an attempt fetches, by channel."""
 
-    def readable(self, session: Session, storage: ObjectStore, scope: Scope, job: Job, sha256: str) -> bool:
-        """Whether an attempt of this job may read this blob as an input."""
+    def readable(self, session: Session, storage: ObjectStore, scope: Scope, job: Job) -> frozenset[str]:
+        """Digests an attempt of this job may read beside the files of its channels."""
 
     def complete(
         self, session: Session, scope: Scope, job: Job, attempt: Attempt, result: ResultSaved

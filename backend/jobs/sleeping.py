@@ -44,10 +44,10 @@ class SleepKind:
         del session, scope, job
         return []
 
-    def readable(self, session: Session, storage: ObjectStore, scope: Scope, job: Job, sha256: str) -> bool:
+    def readable(self, session: Session, storage: ObjectStore, scope: Scope, job: Job) -> frozenset[str]:
         """It has no inputs."""
-        del session, storage, scope, job, sha256
-        return False
+        del session, storage, scope, job
+        return frozenset()
 
     def complete(
         self, session: Session, scope: Scope, job: Job, attempt: Attempt, result: ResultSaved

@@ -39,18 +39,15 @@ class AttemptSubject:
             make_due(session, Job, [attempt.job_id])
             ring_after_commit(session, CONTROL)
 
-    def readable(
-        self, session: Session, storage: ObjectStore, scope: Scope, assignment: Assignment, sha256: str
-    ) -> bool:
+    def readable(self, session: Session, storage: ObjectStore, scope: Scope, assignment: Assignment) -> frozenset[str]:
         """The inputs of its job, and the checkpoint it resumes from."""
         spec = msgspec.convert(assignment.spec, wire.AttemptSpec)
         files = [each for channel in spec.channels for each in channel.files]
         if spec.checkpoint is not None:
             files += spec.checkpoint.files
-        if any(each.sha256 == sha256 for each in files):
-            return True
+        named = frozenset(each.sha256 for each in files)
         job = JobRepository(session, scope).job(UUID(spec.job_id))
-        return job is not None and kind_of(job.kind).readable(session, storage, scope, job, sha256)
+        return named if job is None else named | kind_of(job.kind).readable(session, storage, scope, job)
 
 
 def _store_metrics(

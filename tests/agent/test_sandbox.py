@@ -1,5 +1,6 @@
 """What a hostile job can reach: nothing but its own."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,22 @@ def test_a_job_reaches_nothing_of_the_host(control: ControlServer, agents: Agent
     if os.geteuid() == 0:
         assert int(user.split()[1]) >= 2_000_000_000
         assert "CapBnd:0000000000000000" in user
+
+
+def test_a_job_gets_no_namespace_no_odd_socket_and_no_descriptor(control: ControlServer, agents: Agents) -> None:
+    agents.start()
+    flags = ["10000000", "10000011", "20000", "40000000", "50000011"]
+    refused = [("namespace", f"unshare {each}") for each in flags] + [("namespace", "clone 10000011")]
+    refused += [("family", "40"), ("family", "38"), ("family", "17")]  # AF_VSOCK, AF_ALG, AF_PACKET
+    allowed = [("family", "1"), ("family", "2"), ("family", "10")]
+    found = _summary(control, [*refused, *allowed, ("descriptors", "")])
+    assert [f"{action} {said}" for action, said in refused if not found[f"{action} {said}"].startswith("refused")] == []
+    assert [found[f"{action} {said}"] for action, said in allowed] == ["opened"] * 3
+    opened = json.loads(found["descriptors "])
+    assert opened.pop("0") == "/dev/null"
+    # Its output, its line to the agent; nothing of the agent or of bubblewrap.
+    assert all(target.startswith(("pipe:", "socket:")) for target in opened.values()), opened
+    assert len(opened) == 3, opened
 
 
 def test_links_in_the_output_are_not_followed(control: ControlServer, agents: Agents, tmp_path: Path) -> None:

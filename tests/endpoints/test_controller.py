@@ -209,6 +209,8 @@ def test_five_failures_in_a_row_fail_the_endpoint_and_a_new_config_starts_over(
     assert "could not be loaded" in detail.endpoint.status_reason
     assert detail.endpoint.due_at is None
     assert detail.replicas == []
+    ended = client.get(f"{URL}/{endpoint_id}/replicas").json()["items"]
+    assert [(row["status"], row["failure"]["failure_class"]) for row in ended] == [("failed", "user_code")] * 5
     config = {key: value for key, value in world.body().items() if key in ("instance_type", "variants")}
     client.put(f"{URL}/{endpoint_id}/config", json=config)
     world.bring_up(endpoint_id)

@@ -41,7 +41,7 @@ class Member:
     user_id: UUID
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def cheap_security() -> Security:
     """Identity's tools, with a password hash that costs little."""
     key = SecretStr("A" * 43 + "=")

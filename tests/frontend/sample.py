@@ -111,7 +111,7 @@ def detail(summary: JobSummary) -> JobDetail:
         attempts=attempts if summary.started_at else [],
         events=events,
         facts={
-            "parameters": {"epochs": 15, "learning_rate": 0.002, "augmentation": {"rotation": 10}},
+            "parameters": {"epochs": 15, "learning_rate": 0.002, "augmentation.rotation_degrees": 12.0},
             "tags": {"team": "vision"},
         },
     )

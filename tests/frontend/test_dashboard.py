@@ -68,7 +68,7 @@ def test_a_member_logs_in_by_password_and_out(visitor: TestClient, member: Membe
 
 def test_too_many_wrong_passwords_are_said_beside_the_form(visitor: TestClient, member: Member) -> None:
     form = parse(visitor.get("/login").text).fields
-    for _ in range(20):
+    for _ in range(11):
         answer = visitor.post("/login", data=form | {"email": member.email, "password": "wrong"})
         assert answer.status_code == 422
     assert "do not match" not in answer.text

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 from babel import Locale
 
-from frontend import curves, i18n
+from backend.jobs.models import Attempt
+from frontend import curves, i18n, jobviews
 from frontend.format import DASH, Formatter
 from frontend.views import Series
 
@@ -119,3 +120,21 @@ def test_a_job_without_loss_shows_only_what_it_measured() -> None:
 )
 def test_languages(cookie: str | None, header: str | None, language: str) -> None:
     assert i18n.choose(cookie, header) == language
+
+
+def test_nested_parameters_are_shown_flat() -> None:
+    nested = {"hyperparameters": {"seed": 0, "augmentation": {"enabled": True}}, "algorithm": "image-classification"}
+    assert dict(jobviews.flat(nested)) == {
+        "hyperparameters.seed": 0,
+        "hyperparameters.augmentation.enabled": True,
+        "algorithm": "image-classification",
+    }
+
+
+def test_time_left_follows_the_pace_since_the_resume() -> None:
+    now = datetime.now(UTC)
+    attempt = Attempt(started_at=now - timedelta(seconds=30), ended_at=None, resumed_from_step=100)
+    left = jobviews.seconds_left({"step": 160, "total_steps": 300}, attempt, now)
+    assert left == pytest.approx(70)
+    assert jobviews.seconds_left({"step": 100, "total_steps": 300}, attempt, now) is None
+    assert jobviews.progress_share({"step": 160, "total_steps": 0}) is None

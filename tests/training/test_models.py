@@ -3,6 +3,7 @@ import torch
 
 from worker.training.config import Hyperparameters
 from worker.training.models import Architecture, parameter_count
+from worker.training.precision import threads_for
 from worker.training.schedule import learning_rate
 
 pytestmark = pytest.mark.unit
@@ -44,3 +45,11 @@ def test_rates_stay_positive_and_below_the_top(schedule: str, warmup: float) -> 
     assert max(rates) > 0.09
     if schedule != "constant":
         assert rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("side", "cpu_count", "threads"),
+    [(28, 2.0, 1), (28, 64.0, 1), (96, 2.0, 2), (224, 4.0, 4), (224, 64.0, 12), (96, 0.5, 1)],
+)
+def test_threads_follow_the_work_of_a_step(side: int, cpu_count: float, threads: int) -> None:
+    assert threads_for(64 * side * side * 32, cpu_count) == threads

@@ -65,6 +65,13 @@ def _from_exit_code(end: ProcessEnd) -> Failure:
     code = end.exit_code
     if code is None or (code in _NOT_RUN and "".join(end.tail[-1:]).startswith(_NOT_RUN_SAID)):
         return Failure(failure_class="platform", reason=f"The sandbox could not start: {' '.join(end.tail[-3:])}")
+    if code == SIGNALLED + signal.SIGKILL:
+        # Neither the agent, nor its memory limit, nor the job's own words: the host or a person did it.
+        return Failure(
+            failure_class="interruption",
+            reason="The process was killed (signal 9) from outside.",
+            hint="The next attempt goes on from the newest checkpoint. A job that kills itself so will fail again.",
+        )
     if code > SIGNALLED:
         name = signal.strsignal(code - SIGNALLED) or "unknown"
         said = f"The process was ended by signal {code - SIGNALLED} ({name})."

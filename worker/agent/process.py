@@ -20,6 +20,7 @@ import psutil
 
 from worker.agent.limits import ControlGroup
 from worker.agent.sandbox import Sandbox, SandboxRequest
+from worker.agent.seccomp import open_filter
 
 START_SECONDS = 20.0
 PIPE_BYTES = 1 << 20
@@ -42,13 +43,14 @@ class SandboxedProcess:
         self._status = status_read
         self.output, output_write = os.pipe()
         os.set_blocking(self.output, False)
+        filter_read = open_filter() if self._confined else os.open(os.devnull, os.O_RDONLY)
         try:
             self._outer = subprocess.Popen(
-                group.enter_command(sandbox.command(request, status_write)),
+                group.enter_command(sandbox.command(request, status_write, filter_read)),
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,
                 stderr=output_write,
-                pass_fds=(status_write,),
+                pass_fds=(status_write, filter_read) if self._confined else (),
                 env=sandbox.environment(request),
                 cwd=request.job_folder,
                 start_new_session=True,
@@ -57,6 +59,7 @@ class SandboxedProcess:
             self._close()
             raise SandboxNotStarted(str(error)) from error
         finally:
+            os.close(filter_read)
             os.close(status_write)
             os.close(output_write)
         self.exited = os.pidfd_open(self._outer.pid)

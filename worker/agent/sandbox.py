@@ -7,7 +7,8 @@ It has no network, no environment but an allow-list, no credential, and dies wit
 
 Started as root there is no user namespace (root in one is still the host's root): the process becomes a host
 user of its own, per assignment, without capabilities or a way to gain any. Otherwise a user namespace maps the
-starting user alone, and may not be nested.
+starting user alone, and may not be nested. Either way a system call filter (`worker.agent.seccomp`) refuses new
+namespaces and what else no job needs of the kernel.
 
 Without bubblewrap nothing is run, unless `MODELYARD_UNSAFE_NO_SANDBOX=1`: then processes are plain children,
 with the agent's own rights.
@@ -23,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from worker.agent.limits import Limits
+from worker.agent.seccomp import MachineNotKnown, open_filter
 
 JOB_PATH = Path("/job")
 AGENT_SOCKET_NAME = "agent.sock"
@@ -77,8 +79,11 @@ class Sandbox:
         """True when processes see only their own files and `/job` is their folder."""
         return self.kind == BUBBLEWRAP
 
-    def command(self, request: SandboxRequest, status_descriptor: int) -> list[str]:
-        """The command that runs the request; bubblewrap's status lines go to `status_descriptor`."""
+    def command(self, request: SandboxRequest, status_descriptor: int, filter_descriptor: int) -> list[str]:
+        """The command that runs the request.
+
+        bubblewrap's status lines go to `status_descriptor`; it reads the system call filter from `filter_descriptor`.
+        """
         self.require()
         python = ["-P", "-m", request.entrypoint]
         if not self.confined:
@@ -94,6 +99,8 @@ class Sandbox:
             *(
                 "--json-status-fd",
                 str(status_descriptor),
+                "--seccomp",
+                str(filter_descriptor),
                 "--remount-ro",
                 "/",
                 "--remount-ro",
@@ -230,15 +237,29 @@ def _detect() -> str:
         if shutil.which(tool) is None:
             return f"none: {tool} is not installed; {_FIX}"
     try:
-        tried = subprocess.run(
-            [*_namespaces(), *_system(), "--", "/usr/bin/true"], capture_output=True, timeout=20, check=False
-        )
+        tried = _try()
+    except MachineNotKnown as error:
+        return f"none: {error}"
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"none: bubblewrap does not work ({error}); {_FIX}"
     if tried.returncode != 0:
         said = tried.stderr.decode(errors="replace").strip()[-300:]
         return f"none: bubblewrap does not work ({said}); allow unprivileged user namespaces, or {_FIX}"
     return BUBBLEWRAP
+
+
+def _try() -> subprocess.CompletedProcess[bytes]:
+    descriptor = open_filter()
+    try:
+        return subprocess.run(
+            [*_namespaces(), *_system(), "--seccomp", str(descriptor), "--", "/usr/bin/true"],
+            capture_output=True,
+            timeout=20,
+            check=False,
+            pass_fds=(descriptor,),
+        )
+    finally:
+        os.close(descriptor)
 
 
 def choose_uid(assignment_id: str, epoch: int) -> int:

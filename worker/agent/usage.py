@@ -2,7 +2,8 @@
 
 A segment is `usage/sealed-<uuid>.jsonl` in the replica's folder (`worker.serving.usage`). It is deleted only after
 the control plane has it; delivering it twice changes nothing. One that the control plane refuses as malformed is kept
-aside in `DIR/refused-usage/` for a person, and logged. What a dead replica left open is sealed here.
+aside in `DIR/refused-usage/` for a person, up to `REFUSED_BYTES` in all, and logged. What a dead replica left open is
+sealed here. The folder is the replica's: nothing in it is written through, and no link in it is followed.
 """
 
 import logging
@@ -16,6 +17,7 @@ from worker.agent.control import AssignmentKey, ControlError, ControlPlane, Stal
 from worker.agent.control import Refused as RefusedByControl
 
 SEGMENT_BYTES = 64 << 20
+REFUSED_BYTES = 64 << 20
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _SEALED = re.compile(rf"sealed-({_UUID})\.jsonl")
 _OPEN = re.compile(rf"open-({_UUID})\.jsonl")
@@ -44,34 +46,50 @@ class SegmentShipper:
 
     def _ship_one(self, path: Path) -> None:
         match = _SEALED.fullmatch(path.name)
+        if match is None:
+            return
         content = _read(path)
-        if match is None or content is None:
+        if content is None:
+            _LOG.error("usage segment %s of assignment %s is unreadable or too large: dropped", path.name, self._key.id)
+            path.unlink(missing_ok=True)
             return
         try:
             self._control.write_usage(self._key, match.group(1), content)
         except (Unreachable, Unauthorized):
             raise
         except (RefusedByControl, StaleEpoch) as error:
-            self._refused.mkdir(mode=0o700, exist_ok=True)
-            (self._refused / path.name).write_bytes(content)
-            _LOG.error("usage segment %s was refused and is kept in %s: %s", path.name, self._refused, error)
-        path.unlink()
+            kept = self._keep_refused(path.name, content)
+            where = f"is kept in {self._refused}" if kept else "is dropped: too much was refused already"
+            _LOG.error("usage segment %s was refused and %s: %s", path.name, where, error)
+        path.unlink(missing_ok=True)
+
+    def _keep_refused(self, name: str, content: bytes) -> bool:
+        """Put a segment aside; False if there is no room (a hostile replica could fill the disk with them)."""
+        self._refused.mkdir(mode=0o700, exist_ok=True)
+        if sum(each.stat().st_size for each in self._refused.iterdir()) + len(content) > REFUSED_BYTES:
+            return False
+        (self._refused / name).write_bytes(content)
+        return True
 
     def seal_left_open(self) -> None:
         """After the replica is gone: seal what it left open, without a torn last line."""
         with self._lock:
             for path in _regular_files(self._folder):
                 match = _OPEN.fullmatch(path.name)
-                content = _read(path) if match is not None else None
-                if match is None or content is None:
+                if match is None:
                     continue
-                whole = content[: content.rfind(b"\n") + 1]
-                if whole.count(b"\n") > 1:
-                    sealed = self._folder / f"sealed-{match.group(1)}.jsonl"
-                    beside = self._folder / f".sealing-{match.group(1)}"
-                    beside.write_bytes(whole)
-                    beside.rename(sealed)
-                path.unlink()
+                try:
+                    self._seal(match.group(1), _read(path) or b"")
+                except OSError as error:  # something else lies in its way, which only a hostile replica puts there
+                    _LOG.error("usage segment %s cannot be sealed: %s", path.name, error)
+                path.unlink(missing_ok=True)
+
+    def _seal(self, segment_id: str, content: bytes) -> None:
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole.count(b"\n") > 1:
+            beside = self._folder / f".sealing-{segment_id}"
+            _write_new(beside, whole)
+            beside.rename(self._folder / f"sealed-{segment_id}.jsonl")
 
     def settle(self) -> bool:
         """Deliver the rest of an ended replica; True when nothing is left."""
@@ -98,6 +116,14 @@ def _regular_files(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     return [Path(path) for _, path in sorted(found)]
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """A new file in a folder that belongs to somebody else: whatever stood there, a link say, goes first."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 def _read(path: Path) -> bytes | None:

@@ -30,7 +30,11 @@ class CloudError(Exception):
 
 
 class Cloud:
-    """Calls may come from any thread; `run` drives the machines."""
+    """Calls may come from any thread; `run` drives the machines.
+
+    The lock guards the list of machines, not their work: while one is cleaned up (thousands of files, a scan of
+    all processes) the others are described and made without waiting.
+    """
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -51,7 +55,7 @@ class Cloud:
 
     def _orphans(self) -> set[int]:
         """Children of this daemon that are no machine's process one: left by one that was killed."""
-        own = {machine.init_pid for machine in self._machines.values()}
+        own = {machine.init_pid for machine in list(self._machines.values())}
         return {child.pid for child in psutil.Process().children() if child.pid not in own}
 
     # --- the provider's calls ---
@@ -98,10 +102,9 @@ class Cloud:
         """Begin to end a machine; again = no change. Raises CloudError 404."""
         with self._lock:
             machine = self._found(tag)
-            machine.stop()
-            view = machine.view
+        machine.stop()
         self._wake.set()
-        return view
+        return machine.view
 
     def fail_next_create(self, reason: str) -> None:
         """The next create of a new machine is refused with this reason."""
@@ -122,22 +125,24 @@ class Cloud:
             # Cleared before the look: a call in between makes the next wait return at once.
             self._wake.clear()
             with self._lock:
+                closing = self._closing
                 open_machines = [m for m in self._machines.values() if m.state != "terminated"]
-                for machine in open_machines:
-                    machine.advance()
-                self._reap_orphans(open_machines)
-                if self._closing and all(m.state == "terminated" for m in open_machines):
-                    self._log.close()
-                    return
-                calm = all(machine.state == "running" for machine in open_machines)
+            for machine in open_machines:
+                machine.advance()
+            self._reap_orphans(open_machines)
+            if closing and all(m.state == "terminated" for m in open_machines):
+                self._log.close()
+                return
+            calm = all(machine.state == "running" for machine in open_machines)
             self._wake.wait(_CALM_TICK_SECONDS if calm else _BUSY_TICK_SECONDS)
 
     def close(self) -> None:
         """Terminate every machine; `run` returns when all are gone."""
         with self._lock:
             self._closing = True
-            for machine in self._machines.values():
-                machine.stop()
+            machines = list(self._machines.values())
+        for machine in machines:
+            machine.stop()
         self._wake.set()
 
     def _reap_orphans(self, machines: Sequence[Machine]) -> None:

@@ -1,6 +1,6 @@
 """One machine: its states, its process one (`machine_init.py`, which keeps the agent), its end.
 
-Not thread-safe; the cloud holds one lock for all.
+A lock of its own lets `stop` come from any thread; all else is the loop's. The view is read without it.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,6 +75,7 @@ class Machine:
         self.state: State = "pending"
         self.launched_at_ns: int | None = None
         self.terminated_at_ns: int | None = None
+        self._lock = threading.Lock()
         self._place = place
         self._log = log
         self._orphans = orphans
@@ -107,8 +109,8 @@ class Machine:
         """Take up one event of the log: the only place where the state changes."""
         match event.event:
             case "running":
-                self.state = "running"
                 self.launched_at_ns = event.wall_ns
+                self.state = "running"
             case "booted" if event.pid is not None and event.start_ticks is not None:
                 self._init = Identity(pid=event.pid, start_ticks=event.start_ticks)
                 self._sessions.add(event.pid)
@@ -117,23 +119,27 @@ class Machine:
             case "stopping":
                 self.state = "shutting-down"
             case "terminated":
-                self.state = "terminated"
                 self.terminated_at_ns = event.wall_ns
+                self.state = "terminated"
 
     def stop(self) -> None:
         """Begin to shut down; nothing to do when it already does."""
-        if self.state in {"pending", "running"}:
-            self.apply(self._log.append("stopping", self.tag))
+        if self.state not in {"pending", "running"}:
+            return
+        with self._lock:
+            if self.state in {"pending", "running"}:
+                self.apply(self._log.append("stopping", self.tag))
 
     def advance(self) -> None:
         """One step of whatever is due."""
-        if self.state == "pending":
-            self._place.folder(self.tag).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.apply(self._log.append("running", self.tag))
-        if self.state == "running":
-            self._keep_up()
-        elif self.state == "shutting-down":
-            self._shut_down()
+        with self._lock:
+            if self.state == "pending":
+                self._place.folder(self.tag).mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.apply(self._log.append("running", self.tag))
+            if self.state == "running":
+                self._keep_up()
+            elif self.state == "shutting-down":
+                self._shut_down()
 
     # --- the machine's process one ---
 

@@ -1,5 +1,6 @@
 """HTTP over a Unix socket for the cloud's calls. Errors: {"error": code, "detail": sentence}."""
 
+import contextlib
 import socketserver
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -35,6 +36,7 @@ class CloudServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64
 
     def __init__(self, path: Path, cloud: Cloud) -> None:
         path.unlink(missing_ok=True)
@@ -94,11 +96,13 @@ class _Handler(BaseHTTPRequestHandler):
         except CloudError as error:
             status, body = error.status, {"error": error.code, "detail": error.detail}
         content = msgspec.json.encode(body)
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        # A caller that gave up asks again by tag.
+        with contextlib.suppress(ConnectionError):
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
     def address_string(self) -> str:
         return "local"

@@ -23,7 +23,7 @@ from worker.training.evaluation import Evaluation, evaluate
 from worker.training.images import ImageDataset
 from worker.training.metrics import MetricRecorder
 from worker.training.models import Architecture, SmallCnn
-from worker.training.precision import Compute, configure_backends
+from worker.training.precision import Compute, configure_backends, threads_for
 from worker.training.schedule import learning_rate
 
 Weights = dict[str, Tensor]
@@ -48,10 +48,12 @@ class Trainer:
     def __init__(self, process: JobProcess, settings: Hyperparameters, dataset: ImageDataset) -> None:
         self.settings = settings
         self.compute = Compute.choose(settings.precision)
-        configure_backends(self.compute.device, process.spec.cpu_count)
+        self.architecture = Architecture.of(settings, dataset.image_shape, len(dataset.classes))
+        _, height, width = dataset.image_shape
+        batch_values = settings.batch_size * height * width * settings.width
+        configure_backends(self.compute.device, threads_for(batch_values, process.spec.cpu_count))
         torch.manual_seed(settings.seed)
         device = self.compute.device
-        self.architecture = Architecture.of(settings, dataset.image_shape, len(dataset.classes))
         self.model = self.architecture.build().to(device)
         # On a CPU and on tensor cores alike, convolutions are fastest with the channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
