@@ -13,6 +13,8 @@ from uuid import UUID
 import httpx2
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import text
 
 from backend.core.bell import agent_password
@@ -222,8 +224,8 @@ def test_no_list_tells_of_another_organization(
     assert told > 8, "the first organization's own lists do tell of its things"
     # Nor do filters by another's ids find anything.
     for path in ("/api/v1/usage", "/api/v1/charges"):
-        assert first.get(path, params={"resource_id": theirs["endpoint_id"]}).json()["items"]
-        assert rival.get(path, params={"resource_id": theirs["endpoint_id"]}).json()["items"] == []
+        assert first.get(path, params={"resource_id": theirs["job_id"]}).json()["items"]
+        assert rival.get(path, params={"resource_id": theirs["job_id"]}).json()["items"] == []
 
 
 def test_names_taken_elsewhere_are_free(platform: RunningPlatform, other: Tenancy, theirs: dict[str, str]) -> None:
@@ -343,7 +345,10 @@ def test_an_agents_broker_user_reaches_its_own_keys_and_no_more(
 def test_a_wrong_broker_password_opens_nothing(platform: RunningPlatform, theirs: dict[str, str]) -> None:
     for password in (agent_password("another secret", theirs["instance_id"]), ""):
         connection = redis.Redis(
-            unix_socket_path=str(platform.valkey_socket), username=theirs["instance_id"], password=password
+            unix_socket_path=str(platform.valkey_socket),
+            username=theirs["instance_id"],
+            password=password,
+            retry=Retry(NoBackoff(), 0),
         )
         with connection, pytest.raises(redis.exceptions.AuthenticationError):
             connection.ping()
