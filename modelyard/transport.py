@@ -32,7 +32,7 @@ class Transport:
         """Close the pool."""
         self._http.close()
 
-    def get(self, path: str, kind: type[T], **query: Any) -> T:  # noqa: ANN401 - query values
+    def get(self, path: str, kind: type[T], /, **query: Any) -> T:  # noqa: ANN401 - query values
         """GET one thing. Raises ApiError, ConnectionFailed."""
         given = {name: value for name, value in query.items() if value is not None}
         return msgspec.json.decode(self._send("GET", path, params=given).content, type=kind)
