@@ -13,7 +13,7 @@ from backend.commands.waiting import wait_for_endpoint
 
 if TYPE_CHECKING:
     from modelyard.client import Client
-    from modelyard.types import Endpoint
+    from modelyard.types import Endpoint, EndpointConfig
 
 app = typer.Typer(no_args_is_help=True, help="Addresses that answer inference.")
 
@@ -22,7 +22,13 @@ TimeoutOption = Annotated[float, typer.Option(min=1, help="how long --wait waits
 
 
 def _traffic(endpoint: "Endpoint") -> str:
-    config = endpoint.live_config or endpoint.config
+    """The wanted split, and the one in force where that is still another."""
+    wanted = _shares(endpoint.config)
+    live = _shares(endpoint.live_config) if endpoint.live_config else wanted
+    return wanted if live == wanted else f"{wanted} (now {live})"
+
+
+def _shares(config: "EndpointConfig") -> str:
     whole = sum(variant.weight for variant in config.variants)
     return ", ".join(f"{one.name} {one.weight / whole:.1%}" if whole else one.name for one in config.variants)
 
@@ -99,6 +105,9 @@ def create(
         )
         if wait:
             made = wait_for_endpoint(client, made.id, "in_service", timeout_seconds=timeout_seconds)
+            if session.gateway_address is not None:
+                with session.inference() as inference:
+                    inference.wait_ready(made.name)
         show_one(session, made, LINES)
 
 

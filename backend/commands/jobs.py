@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.commands.output import duration, news, show_list, show_one, standing, write_json
+from backend.commands.output import duration, news, shortened, show_list, show_one, standing, write_json
 from backend.commands.parameters import LimitOption, ProjectFilter, WaitOption
 from backend.commands.session import session_of
 from backend.commands.waiting import wait_for_job
@@ -28,6 +28,11 @@ def _progress(job: "Job") -> str:
 
 def _failure(key: str) -> Any:  # noqa: ANN401 - a value of JSON, as a function of a job or attempt
     return lambda one: (one.failure or {}).get(key)
+
+
+def _plain(report: dict[str, Any]) -> dict[str, Any]:
+    """What a person looks for in a report: figures before and after, and the verdict."""
+    return {key: report[key] for key in ("method", "accuracy", "latency_ms", "size_bytes") if key in report}
 
 
 COLUMNS = {
@@ -53,7 +58,9 @@ LINES = {
     "started": lambda one: one.started_at,
     "ended": lambda one: one.ended_at,
     "ran": lambda one: duration(one.started_at, one.ended_at),
-    "output": lambda one: one.output,
+    "model version": lambda one: one.output.get("model_version_id"),
+    "metrics": lambda one: shortened(one.output.get("metrics", {})),
+    "report": lambda one: shortened(_plain(one.output.get("report", {}))),
     "failure class": _failure("failure_class"),
     "failure": _failure("reason"),
     "hint": _failure("hint"),

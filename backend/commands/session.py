@@ -38,12 +38,17 @@ class Session:
         from modelyard.inference import InferenceClient
 
         _, api_key = self._credentials()
-        gateway_url = self.gateway_url
-        if gateway_url is None and self._is_home(self.api_url):
-            gateway_url = self._home_address("gateway")
-        if gateway_url is None:
+        address = self.gateway_address
+        if address is None:
             raise self._refuse("which gateway? Give --gateway-url or MODELYARD_GATEWAY_URL")
-        return InferenceClient(gateway_url, api_key)
+        return InferenceClient(address, api_key)
+
+    @property
+    def gateway_address(self) -> str | None:
+        """Where endpoints answer, if we know."""
+        if self.gateway_url is None and self._is_home(self.api_url):
+            return self._home_address("gateway")
+        return self.gateway_url
 
     def _credentials(self) -> tuple[str, str]:
         api_url = self.api_url or self._home_address("api")
