@@ -84,9 +84,18 @@ class Jobs(Room):
                 raise TimedOut(f"job '{job.name}' is still {job.status} after {timeout_seconds:.0f} s")
             time.sleep(poll_seconds)
 
-    def sleep(self, project_id: str, name: str, *, seconds: float = 1.0) -> Job:
+    def sleep(
+        self,
+        project_id: str,
+        name: str,
+        *,
+        seconds: float = 1.0,
+        instance_type: str = "local.cpu",
+        **options: Any,  # noqa: ANN401 - options of any job
+    ) -> Job:
         """A diagnostic job that only sleeps."""
-        body = {"project_id": project_id, "name": name, "parameters": {"seconds": seconds}}
+        body: dict[str, Any] = {"project_id": project_id, "name": name, "parameters": {"seconds": seconds}}
+        body |= {"instance_type": instance_type, **options}
         return self._http.post("/api/v1/sleep-jobs", body, Job)
 
 

@@ -243,6 +243,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     infer_path: str
     created_at: datetime
     in_service_at: datetime | None = None
+    delete_requested_at: datetime | None = None
+    deleted_at: datetime | None = None
+    created_by: str = ""
+    max_body_bytes: int = 0
     tags: dict[str, str] = {}
 
 

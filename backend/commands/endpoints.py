@@ -2,7 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from backend.commands.session import session_of
 from backend.commands.waiting import wait_for_endpoint
 
 if TYPE_CHECKING:
-    from modelyard.client import Client
     from modelyard.types import Endpoint, EndpointConfig
 
 app = typer.Typer(no_args_is_help=True, help="Addresses that answer inference.")
@@ -57,6 +56,7 @@ LINES = {
     "path": lambda one: one.infer_path,
     "created": lambda one: one.created_at,
     "in service": lambda one: one.in_service_at,
+    "deletion asked": lambda one: one.delete_requested_at,
 }
 
 
@@ -94,11 +94,15 @@ def create(
     from modelyard import lookup
 
     session = session_of(context)
+    wanted = [_variant(text) for text in variant]
     with session.client() as client:
         made = client.endpoints.create(
             lookup.project(client, project).id,
             name,
-            variants=[_variant(client, text) for text in variant],
+            variants=[
+                {"name": one, "model_version_id": lookup.model_version(client, version).id, "weight": weight}
+                for one, version, weight in wanted
+            ],
             instance_type=instance_type,
             replica_count=replica_count,
             processes=processes,
@@ -111,15 +115,13 @@ def create(
         show_one(session, made, LINES)
 
 
-def _variant(client: "Client", text: str) -> dict[str, Any]:
-    from modelyard import lookup
-
+def _variant(text: str) -> tuple[str, str, float | int]:
+    """Name, version reference and weight (1 when not given) of NAME=VERSION[@WEIGHT]. Raises BadParameter."""
     name, equals, rest = text.partition("=")
     version, at, weight = rest.partition("@")
     if not equals or not name or not version:
         raise typer.BadParameter(f"'{text}' is not NAME=VERSION[@WEIGHT]", param_hint="--variant")
-    share = numbers([f"{name}={weight}"], "--variant")[name] if at else 1
-    return {"name": name, "model_version_id": lookup.model_version(client, version).id, "weight": share}
+    return name, version, numbers([f"{name}={weight}"], "--variant")[name] if at else 1
 
 
 @app.command()
@@ -142,9 +144,10 @@ def weights(
     from modelyard import lookup
 
     session = session_of(context)
+    wanted = numbers(weight, "VARIANT=WEIGHT")
     with session.client() as client:
         found = lookup.endpoint(client, endpoint)
-        show_one(session, client.endpoints.set_weights(found.id, numbers(weight, "VARIANT=WEIGHT")), LINES)
+        show_one(session, client.endpoints.set_weights(found.id, wanted), LINES)
 
 
 @app.command()

@@ -36,10 +36,9 @@ def create(
     tag: TagsOption = None,
 ) -> None:
     """Create a project."""
-    session = session_of(context)
+    session, tags = session_of(context), pairs(tag, "--tag")
     with session.client() as client:
-        made = client.projects.create(name, description=description, tags=pairs(tag, "--tag"))
-        show_one(session, made, LINES)
+        show_one(session, client.projects.create(name, description=description, tags=tags), LINES)
 
 
 @app.command()

@@ -53,19 +53,20 @@ def train(
     """
     from modelyard import lookup
 
+    hyperparameters, tags = nested(hyperparameter, "--set"), pairs(tag, "--tag")
     with session_of(context).client() as client:
         job = client.training_jobs.create(
             lookup.project(client, project).id,
             name,
             dataset_version_id=lookup.dataset_version(client, dataset).id,
             model_name=model,
-            hyperparameters=nested(hyperparameter, "--set"),
+            hyperparameters=hyperparameters,
             instance_type=instance_type,
             market=market,
             max_attempts=max_attempts,
             max_runtime_seconds=max_runtime_seconds,
             keep_alive_seconds=keep_alive_seconds,
-            tags=pairs(tag, "--tag"),
+            tags=tags,
         )
         _tell(context, client, job, wait=wait)
 
@@ -94,6 +95,7 @@ def compress(
     from modelyard import lookup
 
     options: dict[str, Any] = {"tags": pairs(tag, "--tag")}
+    parameters = nested(parameter, "--set")
     with session_of(context).client() as client:
         if dataset is not None:
             options["dataset_version_id"] = lookup.dataset_version(client, dataset).id
@@ -102,7 +104,7 @@ def compress(
             name,
             model_version_id=lookup.model_version(client, model_version).id,
             model_name=model,
-            parameters=nested(parameter, "--set"),
+            parameters=parameters,
             instance_type=instance_type,
             market=market,
             max_attempts=max_attempts,
@@ -119,13 +121,16 @@ def sleep(
     name: str,
     project: ProjectOption,
     seconds: Annotated[float, typer.Option(min=0, help="how long")] = 1.0,
+    instance_type: InstanceTypeOption = "local.cpu",
+    market: MarketOption = "on-demand",
     wait: WaitOption = False,
 ) -> None:
     """Start a job that only sleeps, to see whether everything works."""
     from modelyard import lookup
 
     with session_of(context).client() as client:
-        job = client.jobs.sleep(lookup.project(client, project).id, name, seconds=seconds)
+        project_id = lookup.project(client, project).id
+        job = client.jobs.sleep(project_id, name, seconds=seconds, instance_type=instance_type, market=market)
         _tell(context, client, job, wait=wait)
 
 
