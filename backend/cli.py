@@ -165,7 +165,7 @@ def beat(
 ) -> None:
     """Run Celery beat, which rings the control worker's doorbells by the clock."""
     place = schedule or _settings(None).home.resolve() / "beat-schedule"
-    _become("celery", ["-A", "worker.app", "beat", "--schedule", str(place), "--pidfile="])
+    _become("celery", ["--quiet", "-A", "worker.beat", "beat", "--schedule", str(place), "--pidfile="])
 
 
 @app.command(rich_help_panel=SERVICES)
