@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from backend.core import queue
@@ -18,6 +17,7 @@ from backend.jobs.models import Job
 from backend.jobs.repository import JobFilter, JobRepository
 from tests.fixtures.database import Tenant
 from tests.fixtures.engine import SHAPE, Hand
+from tests.fixtures.plans import plan_of, read_in_vain
 from worker.context import ControlContext
 from worker.tasks.jobs import control as jobs_control
 
@@ -58,32 +58,11 @@ def owner(database_settings: Settings) -> Iterator[Database]:
     database.dispose()
 
 
-def plan_of(session: Session, run: Callable[[], object]) -> str:
-    """The plan, with what was read, of the first query on jobs that `run` sends."""
-    sent: list[tuple[str, Any]] = []
-
-    def keep(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        if "FROM jobs" in statement:
-            sent.append((statement, parameters))
-
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", keep)
-    run()
-    event.remove(connection, "before_cursor_execute", keep)
-    statement, parameters = sent[0]
-    rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", parameters)
-    return "\n".join(row[0] for row in rows)
-
-
-def rows_read(plan: str) -> list[str]:
-    return [line for line in plan.splitlines() if "Rows Removed" in line or "Seq Scan" in line or "Sort" in line]
-
-
 def test_the_claim_reads_due_rows_only(past: Tenant, submit: Callable[..., Any], controller_database: Database) -> None:
     for number in range(3):
         submit(past, f"nap-{number}")
     with controller_database.unit_of_work() as session:
-        plan = plan_of(session, lambda: queue.claim(session, Job, lease_seconds=30, limit=50))
+        plan = plan_of(session, "jobs", lambda: queue.claim(session, Job, lease_seconds=30, limit=50))
         session.rollback()
     assert "Index Scan using ix_jobs_due" in plan, plan
     assert "Index Cond: (due_at <= statement_timestamp())" in plan, plan
@@ -106,17 +85,17 @@ def test_a_page_under_row_security_reads_a_page(
         page, cursor = repository.page(where, PageRequest(limit=50, cursor=None))
         assert len(page) == 50
         for request in (PageRequest(limit=50, cursor=None), PageRequest(limit=50, cursor=cursor)):
-            plan = plan_of(session, lambda request=request: repository.page(where, request))  # type: ignore[misc]  # bound now
+            plan = plan_of(session, "jobs", lambda request=request: repository.page(where, request))  # type: ignore[misc]  # bound now
             assert f"using {index} on jobs" in plan, plan
-            assert rows_read(plan) == [], plan
+            assert read_in_vain(plan) == [], plan
 
 
 def test_what_is_unfinished_is_counted_without_the_past(past: Tenant, controller_database: Database) -> None:
     with controller_database.unit_of_work() as session:
         act_as(session, past.organization_id)
-        plan = plan_of(session, JobRepository(session, past.scope).count_unfinished)
+        plan = plan_of(session, "jobs", JobRepository(session, past.scope).count_unfinished)
     assert "ix_jobs_list_status" in plan, plan
-    assert rows_read(plan) == [], plan
+    assert read_in_vain(plan) == [], plan
 
 
 def test_a_pass_over_many_jobs_of_several_tenants(
