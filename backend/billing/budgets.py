@@ -18,12 +18,13 @@ from sqlalchemy.orm import Session
 from backend.audit.service import record as audit
 from backend.billing import rating
 from backend.billing.costs import month_start
-from backend.billing.errors import BudgetNotFound, BudgetProjectUnknown, SpendingHoldNotFound
+from backend.billing.errors import BudgetNotFound, SpendingHoldNotFound
 from backend.billing.models import Budget, SpendingHold
 from backend.billing.repository import BudgetRepository, ChargeRepository, Filters
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Scope
+from backend.projects.errors import ProjectNotFound
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,7 @@ def create_budget(
     alert_percents: list[int],
     hold_at_limit: bool,
 ) -> BudgetStatus:
-    """A new budget for a project, or for all. Raises BudgetProjectUnknown."""
+    """A new budget for a project, or for all. Raises ProjectNotFound."""
     budget = Budget(
         project_id=project_id, amount=amount, alert_percents=sorted(alert_percents), hold_at_limit=hold_at_limit
     )
@@ -60,7 +61,7 @@ def create_budget(
         with session.begin_nested():
             BudgetRepository(session, principal.scope).add(budget)
     except IntegrityError as error:
-        raise BudgetProjectUnknown(f"there is no project {project_id}") from error
+        raise ProjectNotFound(f"there is no project {project_id}") from error
     _audit(session, principal, "budget.create", budget)
     return _status(session, principal.scope, budget, database_now(session))
 

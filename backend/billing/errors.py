@@ -1,6 +1,6 @@
 """Facts that stop a use case of billing."""
 
-from backend.core.errors import Conflict, Invalid, NotFound
+from backend.core.errors import Conflict, Forbidden, Invalid, NotFound
 
 
 class UsageOverlap(Conflict):
@@ -52,8 +52,8 @@ class MonthNotValid(Invalid):
     title = "Not a month"
 
 
-class BudgetProjectUnknown(NotFound):
-    """The budget's project does not exist."""
+class SpendingOnHold(Forbidden):
+    """A budget has stopped new spending: jobs and endpoints are not begun."""
 
-    code = "project_not_found"
-    title = "Project not found"
+    code = "spending_on_hold"
+    title = "Spending is on hold"

@@ -1,6 +1,6 @@
 """Facts of endpoints."""
 
-from backend.core.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, Unauthorized
+from backend.core.errors import Conflict, Invalid, NotFound, TooLarge, Unauthorized
 
 
 class EndpointNotFound(NotFound):
@@ -50,13 +50,6 @@ class ModelVersionRejected(Invalid):
 
     code = "model_version_rejected"
     title = "Model version rejected"
-
-
-class SpendingOnHold(Forbidden):
-    """A budget has stopped new spending."""
-
-    code = "spending_on_hold"
-    title = "Spending is on hold"
 
 
 class GatewayTokenUnknown(Unauthorized):

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.audit.service import record as audit
+from backend.billing.errors import SpendingOnHold
 from backend.billing.service import open_hold
 from backend.core.auth import Principal
 from backend.core.clock import database_now
@@ -23,7 +24,6 @@ from backend.endpoints.errors import (
     EndpointBeingDeleted,
     EndpointNameTaken,
     EndpointNotFound,
-    SpendingOnHold,
     TrafficPeriodInvalid,
 )
 from backend.endpoints.models import Endpoint, EndpointConfig, ProductionVariant, Replica

@@ -60,6 +60,14 @@ class Instance(Identified, TenantOwned, Tagged, Leased, Base):
             "instance_type",
             postgresql_where=text("status <> 'terminated'"),
         ),
+        Index(
+            "ix_instances_requested_for",
+            "organization_id",
+            "requested_for",
+            "id",
+            postgresql_where=text("requested_for IS NOT NULL"),
+        ),
+        Index("ix_instances_list", "organization_id", "requested_at", "id"),
     )
 
     project_id: Mapped[UUID]
@@ -112,6 +120,7 @@ class Assignment(Identified, TenantOwned, Timestamped, Base):
             postgresql_where=text("ended_at IS NULL"),
         ),
         Index("ix_assignments_subject", "organization_id", "subject_id"),
+        Index("ix_assignments_instance", "organization_id", "instance_id", "ended_at"),
     )
 
     instance_id: Mapped[UUID]

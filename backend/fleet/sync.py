@@ -57,9 +57,6 @@ def sync(
     repository = FleetRepository(session, scope)
     instance = service.get_instance(session, scope, instance_id)
     repository.beat(instance_id)
-    if said.interruption_notice and instance.interruption_notice is None:
-        instance.interruption_notice = said.interruption_notice
-        service.request_drain(session, scope, instance_id)
     mine = open_assignments(session, scope, instance_id)
     accepted, stale = _accept(session, scope, mine, said.reports)
     for running in said.running:
@@ -68,6 +65,10 @@ def sync(
             stale.add(running.assignment_id)
         else:
             repository.beat_assignment(assignment.id, running.epoch, running.elapsed_seconds)
+    if said.interruption_notice and instance.interruption_notice is None:
+        # After the reports: they may lock the owner's row, which its controller locks before the instance.
+        instance.interruption_notice = said.interruption_notice
+        service.request_drain(session, scope, instance_id)
     return wire.SyncReply(
         assignments=[_desired(row) for row in mine.values()],
         accepted=accepted,

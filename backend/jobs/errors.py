@@ -1,6 +1,6 @@
 """Facts of the job engine."""
 
-from backend.core.errors import Conflict, Forbidden, Invalid, NotFound
+from backend.core.errors import Conflict, Invalid, NotFound
 
 
 class JobNotFound(NotFound):
@@ -43,13 +43,6 @@ class InputInvalid(Invalid):
 
     code = "input_invalid"
     title = "Invalid input"
-
-
-class SpendingOnHold(Forbidden):
-    """A budget has stopped new spending."""
-
-    code = "spending_on_hold"
-    title = "Spending is on hold"
 
 
 class ResultUnusable(Exception):

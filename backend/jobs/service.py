@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.audit.service import record as audit
+from backend.billing.errors import SpendingOnHold
 from backend.billing.service import open_hold
 from backend.core.auth import Principal
 from backend.core.clock import database_now
@@ -18,7 +19,7 @@ from backend.core.lifecycle import Event, record_creation
 from backend.core.pagination import PageRequest
 from backend.fleet import service as fleet
 from backend.jobs import states
-from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound, SpendingOnHold
+from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound
 from backend.jobs.kinds import kind_of
 from backend.jobs.models import Attempt, Checkpoint, Job
 from backend.jobs.repository import JobFilter, JobRepository

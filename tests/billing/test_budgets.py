@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy.orm import Session
 
 from backend.billing import budgets, service
-from backend.billing.errors import BudgetNotFound, BudgetProjectUnknown, SpendingHoldNotFound
+from backend.billing.errors import BudgetNotFound, SpendingHoldNotFound
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database, act_as
 from backend.core.ids import new_id
+from backend.projects.errors import ProjectNotFound
 from tests.fixtures.database import Tenant
 
 pytestmark = pytest.mark.integration
@@ -145,5 +146,5 @@ def test_budgets_of_others_and_their_projects_are_not_found(
     budget_id = make_budget(app_database, other, 1)
     with app_database.unit_of_work(mine.scope) as session, pytest.raises(BudgetNotFound):
         budgets.get_budget(session, mine.scope, budget_id)
-    with pytest.raises(BudgetProjectUnknown):
+    with pytest.raises(ProjectNotFound):
         make_budget(app_database, mine, 1, project_id=other.project_id)

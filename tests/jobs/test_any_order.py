@@ -249,7 +249,7 @@ def test_whatever_the_order_the_invariants_hold(
     class Machine(JobMachine):
         world = world_given
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it untyped
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=20,

@@ -201,3 +201,29 @@ def test_another_project_never_gets_the_instance(
     job = submit(tenant, project_id=project["id"])
     run_jobs(tenant)
     assert found(client, job)["status"] == "provisioning"
+
+
+def test_a_spot_notice_drains_the_instance_and_moves_the_job(
+    *,
+    client: TestClient,
+    tenant: Tenant,
+    submit: Submit,
+    run_jobs: RunJobs,
+    ready_instance: Callable[..., Hand],
+) -> None:
+    hand = ready_instance(tenant)
+    job = submit(tenant)
+    run_jobs(tenant)
+    (assignment,) = hand.sync().assignments
+    hand.sync(wire.Started(pid=1), assignment=assignment)
+    reply = hand.send(wire.SyncRequest(interruption_notice="terminated in two minutes"))
+    assert reply.drain
+    run_jobs(tenant)
+    (wanted,) = hand.sync().assignments
+    assert (wanted.desired, wanted.stop_reason) == ("stop", "its instance is drained")
+    hand.sync(wire.Ended(outcome="stopped"), assignment=assignment, elapsed=0.1)
+    run_jobs(tenant)
+    (attempt,) = client.get(f"/api/v1/jobs/{job['id']}/attempts").json()["items"]
+    assert (attempt["status"], attempt["failure"]["failure_class"]) == ("interrupted", "interruption")
+    run_jobs(tenant)
+    assert found(client, job)["status"] == "provisioning"

@@ -22,14 +22,14 @@ def admin(embedded_valkey: EmbeddedValkey) -> Iterator["redis.Redis"]:
 
 
 def outcomes(name: str) -> float:
-    return RUNG.labels(name)._value.get()  # noqa: SLF001 - prometheus_client has no public reader of one child
+    return float(RUNG.labels(name)._value.get())  # noqa: SLF001 - prometheus_client has no public reader of one child
 
 
 def test_a_doorbell_lies_in_its_queue_and_expires(embedded_valkey: EmbeddedValkey, admin: "redis.Redis") -> None:
     bell = Bell(embedded_valkey.broker_url())
     bell([Doorbell("jobs.control", queue="bell-test")])
     assert until(lambda: admin.llen("bell-test") == 1)
-    message = json.loads(admin.lindex("bell-test", 0))
+    message = json.loads(admin.lrange("bell-test", 0, 0)[0])
     assert message["headers"]["task"] == "jobs.control"
     assert message["headers"]["expires"] is not None
     admin.flushall()
