@@ -140,6 +140,8 @@ def api() -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        # uvicorn would believe any client on this host who it is for (X-Forwarded-For): log-ins are counted by address.
+        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
         timeout_graceful_shutdown=5,
     )
 

@@ -163,10 +163,12 @@ def logs(
 
 
 def _text_line(line: "LogLine", *, timestamps: bool) -> str:
+    # A job's words must not steer the reader's terminal: set its title, clear it, write over other lines.
+    text = "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line.text)
     if not timestamps:
-        return line.text
+        return text
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.time))
-    return f"{line.attempt} {moment} {line.text}"
+    return f"{line.attempt} {moment} {text}"
 
 
 def _json_line(line: "LogLine") -> str:
