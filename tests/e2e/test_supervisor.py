@@ -5,6 +5,8 @@ import socket
 import subprocess
 from collections.abc import Callable
 
+import pytest
+
 from backend.platform.folders import runtime_folder
 from backend.platform.home import is_locked
 from modelyard.types import Job
@@ -53,6 +55,7 @@ def test_a_busy_port_is_named_with_the_option_that_changes_it(new_platform: Call
     assert stopped.processes() == []
 
 
+@pytest.mark.slow
 def test_a_restart_keeps_everything_and_a_job_in_the_middle_goes_on(
     new_platform: Callable[[], RunningPlatform],
 ) -> None:
