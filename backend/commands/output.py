@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from backend.commands.session import Output, Session
 
@@ -36,6 +37,15 @@ def show_list(session: "Session", items: Iterable[T], columns: Columns[T]) -> No
     if session.output == "json":
         write_json(found)
         return
+    console = make_console()
+    table = _table(found, columns)
+    if "name" in columns and console.measure(table).maximum > console.width:
+        # A narrow terminal: names say as much as ids, which JSON still has.
+        table = _table(found, {heading: value for heading, value in columns.items() if heading != "id"})
+    console.print(table)
+
+
+def _table(items: Sequence[T], columns: Columns[T]) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -44,9 +54,9 @@ def show_list(session: "Session", items: Iterable[T], columns: Columns[T]) -> No
     for heading in columns:
         right = heading.startswith(">")
         table.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
-    for item in found:
+    for item in items:
         table.add_row(*(Text(cell(value(item))) for value in columns.values()))
-    make_console().print(table)
+    return table
 
 
 def show_one(session: "Session", item: T, lines: Columns[T]) -> None:
