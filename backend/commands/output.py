@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 import typer
 
@@ -19,6 +19,8 @@ Columns = Mapping[str, Callable[[T], object]]
 """Heading → what stands in the cell. A heading that begins with ">" is aligned to the right."""
 
 WIDTH_OF_A_FILE = 240
+_DISPENSABLE = ("id", "from", "created")
+"""Left out of a table that is wider than its terminal, in this order: names and numbers say as much, JSON has all."""
 _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -38,11 +40,16 @@ def show_list(session: "Session", items: Iterable[T], columns: Columns[T]) -> No
         write_json(found)
         return
     console = make_console()
-    table = _table(found, columns)
-    if "name" in columns and console.measure(table).maximum > console.width:
-        # A narrow terminal: names say as much as ids, which JSON still has.
-        table = _table(found, {heading: value for heading, value in columns.items() if heading != "id"})
-    console.print(table)
+    shown = dict(columns)
+    for heading in _DISPENSABLE:
+        if _width(console, _table(found, shown)) > console.width and len(found) > 0:
+            shown.pop(heading, None)
+    console.print(_table(found, shown))
+
+
+def _width(console: "Console", table: "Table") -> int:
+    """Characters it takes when no line is broken."""
+    return table.__rich_measure__(console, console.options.update(max_width=10_000)).maximum
 
 
 def _table(items: Sequence[T], columns: Columns[T]) -> "Table":
@@ -53,7 +60,8 @@ def _table(items: Sequence[T], columns: Columns[T]) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in columns:
         right = heading.startswith(">")
-        table.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        justify: Literal["right", "left"] = "right" if right else "left"
+        table.add_column(heading.removeprefix(">"), justify=justify, overflow="fold", no_wrap=right)
     for item in items:
         table.add_row(*(Text(cell(value(item))) for value in columns.values()))
     return table
