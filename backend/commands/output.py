@@ -4,12 +4,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from backend.commands.session import Output, Session
 
@@ -18,6 +19,8 @@ Columns = Mapping[str, Callable[[T], object]]
 """Heading → what stands in the cell. A heading that begins with ">" is aligned to the right."""
 
 WIDTH_OF_A_FILE = 240
+_DISPENSABLE = ("id", "from", "created")
+"""Left out of a table that is wider than its terminal, in this order: names and numbers say as much, JSON has all."""
 _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -36,6 +39,20 @@ def show_list(session: "Session", items: Iterable[T], columns: Columns[T]) -> No
     if session.output == "json":
         write_json(found)
         return
+    console = make_console()
+    shown = dict(columns)
+    for heading in _DISPENSABLE:
+        if _width(console, _table(found, shown)) > console.width and len(found) > 0:
+            shown.pop(heading, None)
+    console.print(_table(found, shown))
+
+
+def _width(console: "Console", table: "Table") -> int:
+    """Characters it takes when no line is broken."""
+    return table.__rich_measure__(console, console.options.update(max_width=10_000)).maximum
+
+
+def _table(items: Sequence[T], columns: Columns[T]) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -43,10 +60,11 @@ def show_list(session: "Session", items: Iterable[T], columns: Columns[T]) -> No
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in columns:
         right = heading.startswith(">")
-        table.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
-    for item in found:
+        justify: Literal["right", "left"] = "right" if right else "left"
+        table.add_column(heading.removeprefix(">"), justify=justify, overflow="fold", no_wrap=right)
+    for item in items:
         table.add_row(*(Text(cell(value(item))) for value in columns.values()))
-    make_console().print(table)
+    return table
 
 
 def show_one(session: "Session", item: T, lines: Columns[T]) -> None:
