@@ -73,6 +73,7 @@ up: system-run $(STAMPS)/run $(STAMPS)/assets
 
 test: system-test $(STAMPS)/dev $(STAMPS)/assets
 	@$(MAKE) --no-print-directory lint types imports
+	cd frontend/assets && npm run --silent check
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not gpu'
 
 quick: $(STAMPS)/dev
