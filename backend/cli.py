@@ -50,9 +50,16 @@ def options(
 @app.command(rich_help_panel=PLATFORM)
 def up(home: HomeOption = None, api_port: ApiPortOption = None, gateway_port: GatewayPortOption = None) -> None:
     """Run the whole platform on this machine until Ctrl-C."""
+    from backend.platform.up import say
     from backend.platform.up import up as run
 
-    raise typer.Exit(run(_settings(home), ports=_ports(api_port, gateway_port)))
+    settings = _settings(home)
+
+    def on_ready(state: "RunState") -> None:
+        say(f"ready: dashboard and API at {state.addresses['api']}, inference at {state.addresses['gateway']}")
+        say(f"the owner's password and API key are in {settings.home.resolve() / 'owner.json'}; Ctrl-C stops everything")
+
+    raise typer.Exit(run(settings, ports=_ports(api_port, gateway_port), on_ready=on_ready))
 
 
 @app.command(rich_help_panel=PLATFORM)
