@@ -73,7 +73,8 @@ up: system-run $(STAMPS)/run $(STAMPS)/assets
 
 test: system-test $(STAMPS)/dev $(STAMPS)/assets
 	@$(MAKE) --no-print-directory lint types imports
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow and not gpu'
+	cd frontend/assets && npm run --silent check
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not gpu'
 
 quick: $(STAMPS)/dev
 	@$(MAKE) --no-print-directory lint types imports unit
@@ -92,7 +93,7 @@ unit: $(STAMPS)/dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m unit
 
 integration: system-run $(STAMPS)/dev $(STAMPS)/assets
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'integration and not slow'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'integration and not slow'
 
 browser: system-test $(STAMPS)/dev $(STAMPS)/assets
 	$(BIN)/python -m pytest -m browser

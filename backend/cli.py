@@ -1,86 +1,137 @@
 """The `modelyard` command: starts processes, and is a client of the public API.
 
-Processes: up, migrate, api, worker, gateway, agent. Each service runs as `python -m`, so that the supervisor, compose
-and a person start the same thing.
+Processes: up, demo, status, migrate, api, worker, beat, gateway, localhost, agent. Each service runs as `python -m`, so
+that the supervisor, compose and a person start the same thing. Resources: see `backend.commands`.
 """
 
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from backend.core.log import configure_logging
-from backend.core.settings import Settings
+from backend.commands import costs, datasets, endpoints, jobs, models, projects, starting
+from backend.commands.root import Root
+from backend.commands.session import Output, Session
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The AI cloud you run yourself.")
+if TYPE_CHECKING:
+    from backend.core.settings import Settings
+    from backend.platform.home import RunState
+
+app = typer.Typer(
+    cls=Root, no_args_is_help=True, pretty_exceptions_enable=False, help="The AI cloud that teams run themselves."
+)
+
+PLATFORM, SERVICES = "The platform on this machine", "One service of it"
+HomeOption = Annotated[Path | None, typer.Option(help="where everything lasts (MODELYARD_HOME)")]
+ApiPortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="port of API and dashboard")]
+GatewayPortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="port of inference")]
 
 
-@app.command()
-def up(
-    home: Annotated[Path | None, typer.Option(help="where everything lasts (MODELYARD_HOME)")] = None,
-    api_port: Annotated[int | None, typer.Option(min=1, max=65535, help="port of API and dashboard")] = None,
-    gateway_port: Annotated[int | None, typer.Option(min=1, max=65535, help="port of inference")] = None,
+@app.callback()
+def options(
+    context: typer.Context,
+    output: Annotated[Output, typer.Option("--output", "-o", help="how results are printed")] = "table",
+    api_url: Annotated[str | None, typer.Option(envvar="MODELYARD_API_URL", help="which platform")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="MODELYARD_API_KEY", help="who you are")] = None,
+    gateway_url: Annotated[
+        str | None, typer.Option(envvar="MODELYARD_GATEWAY_URL", help="where its endpoints answer")
+    ] = None,
 ) -> None:
+    """The AI cloud that teams run themselves.
+
+    Without options, commands speak with the platform of this machine's MODELYARD_HOME, as its owner.
+    """
+    context.obj = Session(output, api_url, api_key, gateway_url)
+
+
+@app.command(rich_help_panel=PLATFORM)
+def up(home: HomeOption = None, api_port: ApiPortOption = None, gateway_port: GatewayPortOption = None) -> None:
     """Run the whole platform on this machine until Ctrl-C."""
-    from backend.platform.up import up as run  # noqa: PLC0415 - the servers' wheels are not in every install
+    from backend.platform.up import up as run
 
-    settings = Settings() if home is None else Settings(home=home)
-    ports = {name: port for name, port in (("api", api_port), ("gateway", gateway_port)) if port is not None}
-    raise typer.Exit(run(settings, ports=ports))
+    raise typer.Exit(run(_settings(home), ports=_ports(api_port, gateway_port)))
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
 def demo(
-    home: Annotated[Path | None, typer.Option(help="where everything lasts (MODELYARD_HOME)")] = None,
-    exit_after: Annotated[bool, typer.Option("--exit", help="stop after the summary")] = False,  # noqa: FBT002 - a flag
+    home: HomeOption = None,
+    exit_after: Annotated[bool, typer.Option("--exit", help="stop after the summary")] = False,
     report: Annotated[Path, typer.Option(help="where the report is written")] = Path("demo-report.json"),
-    api_port: Annotated[int | None, typer.Option(min=1, max=65535, help="port of API and dashboard")] = None,
-    gateway_port: Annotated[int | None, typer.Option(min=1, max=65535, help="port of inference")] = None,
+    api_port: ApiPortOption = None,
+    gateway_port: GatewayPortOption = None,
 ) -> None:
     """Start the platform and run the whole job on real handwritten digits: train, compress, serve, bill."""
-    from rich.console import Console  # noqa: PLC0415 - each command imports its own world
+    from backend.commands.output import make_console
+    from backend.platform.up import up as run
+    from modelyard.demo import run_demo
+    from modelyard.errors import ModelyardError
 
-    from backend.platform.home import RunState  # noqa: PLC0415 - as above
-    from backend.platform.up import up as run  # noqa: PLC0415 - as above
-    from modelyard.demo import run_demo  # noqa: PLC0415 - as above
-    from modelyard.errors import ModelyardError  # noqa: PLC0415 - as above
+    settings = _settings(home)
+    console = make_console()
 
-    settings = Settings() if home is None else Settings(home=home)
-    ports = {name: port for name, port in (("api", api_port), ("gateway", gateway_port)) if port is not None}
-    console = Console(stderr=False)
-
-    def on_ready(_state: RunState) -> int | None:
+    def on_ready(_state: "RunState") -> int | None:
         try:
             status = run_demo(settings.home, report, console)
         except ModelyardError as error:
-            console.print(f"[bold red]✗ {error}[/bold red]")
+            console.print(f"✗ {error}", style="bold red", markup=False)
             status = 1
         if exit_after or status != 0:
             return status
         console.print("The platform keeps running; Ctrl-C stops it.")
         return None
 
-    raise typer.Exit(run(settings, ports=ports, on_ready=on_ready))
+    raise typer.Exit(run(settings, ports=_ports(api_port, gateway_port), on_ready=on_ready))
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
+def status(context: typer.Context, home: HomeOption = None) -> None:
+    """Show what runs on this machine's home; exit 1 when nothing does."""
+    from backend.commands.output import show_list, tell_error, write_json
+    from backend.commands.session import session_of
+    from backend.platform.home import read_run_state
+
+    session = session_of(context)
+    place = home or session.home
+    state = read_run_state(place)
+    if state is None:
+        tell_error(f"nothing runs on {place}", output=session.output, hint="`modelyard up` starts the platform")
+        raise typer.Exit(1)
+    if session.output == "json":
+        write_json(state)
+        return
+    typer.echo(f"{state.home}: {'ready' if state.ready else 'starting'}, process {state.pid} (SIGTERM ends it)")
+    for name, address in state.addresses.items():
+        typer.echo(f"{name}: {address}")
+    columns = {
+        "service": lambda one: one[0],
+        "state": lambda one: one[1].state,
+        ">process": lambda one: one[1].pid,
+        ">restarts": lambda one: one[1].restarts,
+    }
+    show_list(session, state.children.items(), columns)
+
+
+@app.command(rich_help_panel=SERVICES)
 def migrate() -> None:
     """Create roles and database where missing, upgrade the schema, seed what a first boot needs. One-shot."""
-    from backend.core.migrate import migrate as run  # noqa: PLC0415 - each command imports its own world
-    from backend.seed import seed  # noqa: PLC0415 - as above
+    from backend.core.migrate import migrate as run
+    from backend.seed import seed
 
-    settings = Settings()
+    settings = _settings(None)
     revision = run(settings)
     seeded = seed(settings)
     typer.echo(f"schema {revision}; {seeded}")
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICES)
 def api() -> None:
     """Run the API and the dashboard."""
-    import uvicorn  # noqa: PLC0415 - each command imports its own world
+    import uvicorn
 
-    settings = Settings()
+    settings = _settings(None)
     uvicorn.run(
         "backend.app:build",
         factory=True,
@@ -89,21 +140,102 @@ def api() -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        # uvicorn would believe any client on this host who it is for (X-Forwarded-For): log-ins are counted by address.
+        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
         timeout_graceful_shutdown=5,
     )
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICES)
 def worker() -> None:
     """Run the control worker: Celery's queue `control`, and the tick."""
-    settings = Settings()
+    from backend.core.log import configure_logging
+
+    settings = _settings(None)
     configure_logging(settings.log_level, as_json=settings.environment == "production")
-    from worker.app import app as celery  # noqa: PLC0415 - imports every control
+    from worker.app import app as celery
 
     celery.worker_main(
         ["worker", "-Q", "control", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING",
          "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "control@%h"]
     )  # fmt: skip
+
+
+@app.command(rich_help_panel=SERVICES)
+def beat(
+    schedule: Annotated[Path | None, typer.Option(help="where it keeps its times (default: in the home)")] = None,
+) -> None:
+    """Run Celery beat, which rings the control worker's doorbells by the clock."""
+    place = schedule or _settings(None).home.resolve() / "beat-schedule"
+    _become("celery", ["--quiet", "-A", "worker.beat", "beat", "--schedule", str(place), "--pidfile="])
+
+
+@app.command(rich_help_panel=SERVICES)
+def gateway(
+    token_file: Annotated[
+        Path | None, typer.Option(help="its bearer token (default: gateway.token in the home)")
+    ] = None,
+) -> None:
+    """Run the gateway, which owns the port of inference."""
+    settings = _settings(None)
+    home = settings.home.resolve()
+    arguments = {
+        "--home": home,
+        "--api": settings.api.url,
+        "--token-file": token_file or home / "gateway.token",
+        "--host": settings.gateway.host,
+        "--port": settings.gateway.port,
+    }
+    _become("worker.serving.gateway", [str(word) for pair in arguments.items() for word in pair])
+
+
+@app.command(rich_help_panel=SERVICES)
+def localhost(
+    socket: Annotated[Path | None, typer.Option(help="where it listens (MODELYARD_LOCALHOST_SOCKET)")] = None,
+) -> None:
+    """Run the local provider: instances that are processes of this host."""
+    settings = _settings(None)
+    place = socket or settings.localhost_socket
+    if place is None:
+        raise typer.BadParameter("where shall it listen?", param_hint="--socket or MODELYARD_LOCALHOST_SOCKET")
+    _become("worker.localhost", ["--home", str(settings.home.resolve()), "--socket", str(place)])
+
+
+@app.command(rich_help_panel=SERVICES)
+def agent(folder: Annotated[Path, typer.Option(help="where assignments, cache and spool lie")]) -> None:
+    """Run an instance's agent (needs MODELYARD_API_URL and MODELYARD_INSTANCE_TOKEN)."""
+    _become("worker.agent", ["--folder", str(folder)])
+
+
+def _become(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Turn this process into `python -m module`: same pid, so signals go where they should."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is wanted
+
+
+def _settings(home: Path | None) -> "Settings":
+    from backend.core.settings import Settings
+
+    return Settings() if home is None else Settings(home=home)
+
+
+def _ports(api_port: int | None, gateway_port: int | None) -> dict[str, int]:
+    return {name: port for name, port in (("api", api_port), ("gateway", gateway_port)) if port is not None}
+
+
+for _name, _resource in (
+    ("projects", projects.app),
+    ("datasets", datasets.app),
+    ("training-jobs", starting.training),
+    ("compression-jobs", starting.compression),
+    ("sleep-jobs", starting.sleeping),
+    ("jobs", jobs.app),
+    ("models", models.app),
+    ("endpoints", endpoints.app),
+    ("costs", costs.app),
+):
+    app.add_typer(_resource, name=_name, rich_help_panel="Resources")
+app.command("train", rich_help_panel="Resources", help="Short for `training-jobs create`.")(starting.train)
 
 
 def main() -> None:

@@ -3,20 +3,34 @@
 from modelyard import Client
 
 with Client("http://127.0.0.1:8700", api_key="my_…") as client:
-job = client.training_jobs.create(project_id, "digits-1", dataset_version_id=version.id, model_name="digits")
-job = client.jobs.wait(job.id)
+    job = client.training_jobs.create(project_id, "digits-1", dataset_version_id=version_id, model_name="digits")
+    job = client.jobs.wait(job.id)
 """
 
 from modelyard.client import Client
-from modelyard.errors import ApiError, ConnectionFailed, JobDidNotComplete, ModelyardError, TimedOut
+from modelyard.errors import (
+    ApiError,
+    ConnectionFailed,
+    EndpointFailed,
+    FileUnusable,
+    JobDidNotComplete,
+    ModelyardError,
+    NameAmbiguous,
+    NameNotFound,
+    TimedOut,
+)
 from modelyard.inference import InferenceClient
 
 __all__ = [
     "ApiError",
     "Client",
     "ConnectionFailed",
+    "EndpointFailed",
+    "FileUnusable",
     "InferenceClient",
     "JobDidNotComplete",
     "ModelyardError",
+    "NameAmbiguous",
+    "NameNotFound",
     "TimedOut",
 ]

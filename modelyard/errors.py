@@ -4,6 +4,10 @@ ModelyardError
 ├── ApiError            the API answered with a problem document
 ├── ConnectionFailed    nobody answered
 ├── JobDidNotComplete   a job that was waited for failed or was stopped
+├── EndpointFailed      an endpoint that was waited for cannot come into service
+├── NameNotFound        nothing has this id or name
+├── NameAmbiguous       several things have this name; an id is needed
+├── FileUnusable        a local file is not what the call needs
 └── TimedOut            waiting took longer than allowed
 """
 
@@ -38,6 +42,27 @@ class JobDidNotComplete(ModelyardError):
         self.status = status
         self.reason = reason
         self.failure = failure
+
+
+class EndpointFailed(ModelyardError):
+    """An endpoint that was waited for failed."""
+
+    def __init__(self, name: str, status: str, reason: str) -> None:
+        super().__init__(f"endpoint '{name}' is {status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+class NameNotFound(ModelyardError):
+    """Nothing of this kind has this id or name."""
+
+
+class NameAmbiguous(ModelyardError):
+    """Several things have this name."""
+
+
+class FileUnusable(ModelyardError):
+    """A local file is not what the call needs."""
 
 
 class TimedOut(ModelyardError):

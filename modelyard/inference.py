@@ -4,6 +4,7 @@ Specification: the KServe Open Inference Protocol, REST, and Triton's binary ten
 """
 
 import http.client
+import time
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -82,8 +83,29 @@ class InferenceClient:
         }
         if target_variant is not None:
             headers[TARGET_HEADER] = target_variant
+        answer, content = self._send("POST", f"/v2/models/{endpoint}/infer", header + raw, headers)
+        return Answer(answer.getheader(VARIANT_HEADER, ""), msgspec.json.decode(content, type=dict[str, Any]))
+
+    def wait_ready(self, endpoint: str, *, timeout_seconds: float = 10.0) -> None:
+        """Wait until the gateway answers for this endpoint: it hears of a new one, and of its keys, within a second
+        or two of the control plane's "in service". Raises ApiError when it still does not.
+        """
+        until = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                self._send("GET", f"/v2/models/{endpoint}/ready", None, {"Authorization": self._authorization})
+            except ApiError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
-            self._connection.request("POST", f"/v2/models/{endpoint}/infer", header + raw, headers)
+            self._connection.request(method, path, body, headers)
             answer = self._connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -91,7 +113,7 @@ class InferenceClient:
             raise ConnectionFailed(f"the gateway does not answer: {error!r}") from error
         if answer.status != http.client.OK:
             raise _error(answer.status, content)
-        return Answer(answer.getheader(VARIANT_HEADER, ""), msgspec.json.decode(content, type=dict[str, Any]))
+        return answer, content
 
 
 def _error(status: int, content: bytes) -> ApiError:

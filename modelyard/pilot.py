@@ -244,8 +244,9 @@ class Pilot:
         resources = [job.id for job in jobs.values()] + [endpoint["id"]]
         until = time.monotonic() + BILL_TIMEOUT_SECONDS
         while True:
+            # The jobs have ended, so all of theirs must be rated; the endpoint goes on using, so it is never done.
             waiting = any(
-                not each["rated_at"] for one in resources for each in self.client.costs.usage(resource_id=one)
+                not each["rated_at"] for job in jobs.values() for each in self.client.costs.usage(resource_id=job.id)
             )
             charges = [each for resource in resources for each in self.client.costs.charges(resource_id=resource)]
             billed = sum(each.quantity for each in charges if each.unit == "call")

@@ -1,5 +1,6 @@
 """HTTP under the client: one connection pool, problem documents into errors, retries where they cannot double."""
 
+import hashlib
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from modelyard.errors import ApiError, ConnectionFailed
 T = TypeVar("T")
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 ATTEMPTS = 5
+STREAM_BYTES = 256 * 1024
 
 
 class Transport:
@@ -30,7 +32,7 @@ class Transport:
         """Close the pool."""
         self._http.close()
 
-    def get(self, path: str, kind: type[T], **query: Any) -> T:  # noqa: ANN401 - query values
+    def get(self, path: str, kind: type[T], /, **query: Any) -> T:  # noqa: ANN401 - query values
         """GET one thing. Raises ApiError, ConnectionFailed."""
         given = {name: value for name, value in query.items() if value is not None}
         return msgspec.json.decode(self._send("GET", path, params=given).content, type=kind)
@@ -48,8 +50,23 @@ class Transport:
         return self._write("PATCH", path, body, kind)
 
     def put_bytes(self, path: str, content: bytes) -> None:
-        """PUT raw content; doing it again is harmless."""
-        self._send("PUT", path, content=content, headers={"Content-Type": "application/octet-stream"})
+        """PUT raw content with its digest; doing it again is harmless."""
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "X-Content-SHA256": hashlib.sha256(content).hexdigest(),
+        }
+        self._send("PUT", path, content=content, headers=headers)
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """GET raw content piece by piece. Raises ApiError, ConnectionFailed."""
+        try:
+            with self._http.stream("GET", path) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _error(answer)
+                yield from answer.iter_bytes(STREAM_BYTES)
+        except httpx2.TransportError as error:
+            raise ConnectionFailed(f"{self._http.base_url} does not answer: {error}") from error
 
     def delete(self, path: str) -> None:
         """DELETE."""

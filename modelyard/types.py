@@ -14,6 +14,7 @@ class Project(msgspec.Struct, frozen=True):
     name: str
     description: str
     created_at: datetime
+    tags: dict[str, str] = {}
 
 
 class Dataset(msgspec.Struct, frozen=True):
@@ -24,6 +25,9 @@ class Dataset(msgspec.Struct, frozen=True):
     name: str
     kind: str
     created_at: datetime
+    description: str = ""
+    tags: dict[str, str] = {}
+    created_by: str = ""
 
 
 class DatasetVersion(msgspec.Struct, frozen=True):
@@ -37,6 +41,10 @@ class DatasetVersion(msgspec.Struct, frozen=True):
     size_bytes: int
     splits: dict[str, int]
     classes: dict[str, dict[str, int]]
+    split_seed: int = 0
+    created_at: datetime | None = None
+    created_by: str = ""
+    tags: dict[str, str] = {}
 
 
 class DatasetFile(msgspec.Struct, frozen=True):
@@ -47,6 +55,8 @@ class DatasetFile(msgspec.Struct, frozen=True):
     size_bytes: int
     label: str
     split: str
+    width: int = 0
+    height: int = 0
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -58,6 +68,11 @@ class Upload(msgspec.Struct, frozen=True):
     part_count: int
     status: str
     file_count: int
+    dataset_id: str = ""
+    file_name: str = ""
+    sha256: str = ""
+    status_reason: str = ""
+    expires_at: datetime | None = None
 
 
 class UploadPart(msgspec.Struct, frozen=True):
@@ -93,6 +108,16 @@ class Job(msgspec.Struct, frozen=True):
     started_at: datetime | None
     first_step_at: datetime | None
     ended_at: datetime | None
+    parameters: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    instance_type: str = ""
+    market: str = ""
+    max_attempts: int = 0
+    max_runtime_seconds: int = 0
+    keep_alive_seconds: int = 0
+    stop_requested_at: datetime | None = None
+    created_by: str = ""
+    tags: dict[str, str] = {}
 
     @property
     def ended(self) -> bool:
@@ -109,6 +134,10 @@ class Attempt(msgspec.Struct, frozen=True):
     status_reason: str
     started_at: datetime | None
     ended_at: datetime | None
+    instance_id: str = ""
+    resumed_from_step: int | None = None
+    failure: dict[str, Any] | None = None
+    created_at: datetime | None = None
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -150,25 +179,75 @@ class ModelVersion(msgspec.Struct, frozen=True):
     job_id: str | None
     dataset_version_id: str | None
     parent_version_id: str | None
+    attempt_id: str | None = None
+    tags: dict[str, str] = {}
+    created_at: datetime | None = None
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A registry entry."""
+    """A registry entry and its newest version."""
 
     id: str
     project_id: str
     name: str
     created_at: datetime
+    description: str = ""
+    tags: dict[str, str] = {}
+    created_by: str = ""
+    newest_version: ModelVersion | None = None
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """A production variant: its share of the calls is its weight over the sum of all weights."""
+
+    name: str
+    model_version_id: str
+    weight: float
+
+
+class EndpointConfig(msgspec.Struct, frozen=True):
+    """What stands behind an endpoint."""
+
+    id: str
+    number: int
+    instance_type: str
+    replica_count: int
+    processes: int
+    variants: list[Variant]
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A serving process group of an endpoint on one instance."""
+
+    id: str
+    status: str
+    status_reason: str
+    instance_id: str | None
+    failure: dict[str, Any] | None
+    created_at: datetime
+    ready_at: datetime | None
+    ended_at: datetime | None
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A stable address that answers inference."""
+    """A stable address that answers inference. `config`: the wanted one, `live_config`: the one that answers."""
 
     id: str
     project_id: str
     name: str
     status: str
     status_reason: str
+    config: EndpointConfig
+    live_config: EndpointConfig | None
+    replicas: list[Replica]
+    infer_path: str
+    created_at: datetime
+    in_service_at: datetime | None = None
+    delete_requested_at: datetime | None = None
+    deleted_at: datetime | None = None
+    created_by: str = ""
+    max_body_bytes: int = 0
+    tags: dict[str, str] = {}
 
 
 class Charge(msgspec.Struct, frozen=True):

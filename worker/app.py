@@ -15,6 +15,7 @@ from celery import Celery, signals
 
 from backend import kinds
 from backend.core.settings import Settings
+from worker.beat import SCHEDULE, TRANSPORT_OPTIONS, read_broker
 from worker.context import ControlContext, build_context
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,7 @@ Control = Callable[[ControlContext], int]
 app = Celery("modelyard")
 app.conf.update(
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"socket_connect_timeout": 2.0, "socket_keepalive": True, "visibility_timeout": 3600},
+    broker_transport_options=TRANSPORT_OPTIONS,
     task_acks_late=True,
     task_default_queue="control",
     task_ignore_result=True,
@@ -33,14 +34,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=1,
     worker_send_task_events=False,
-    beat_schedule={
-        "jobs": {"task": "jobs.control", "schedule": 5.0, "options": {"expires": 5}},
-        "fleet": {"task": "fleet.control", "schedule": 5.0, "options": {"expires": 5}},
-        "reconcile": {"task": "fleet.reconcile", "schedule": 15.0, "options": {"expires": 15}},
-        "endpoints": {"task": "endpoints.control", "schedule": 5.0, "options": {"expires": 5}},
-        "billing": {"task": "billing.control", "schedule": 10.0, "options": {"expires": 10}},
-        "audit": {"task": "audit.control", "schedule": 10.0, "options": {"expires": 10}},
-    },
+    beat_schedule=SCHEDULE,
 )
 
 
@@ -122,10 +116,7 @@ def _stop_ticking(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
 
 @app.on_configure.connect  # type: ignore[untyped-decorator]  # Celery ships no types
 def _read_broker(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
-    """Settings are read when a worker or beat starts, not when this module is imported."""
-    url = Settings().broker.url
-    if url is not None:
-        app.conf.broker_url = url.get_secret_value()
+    read_broker(app)
 
 
 import worker.tasks.control  # noqa: E402, F401 - the tasks register themselves with the app above

@@ -9,12 +9,13 @@ from backend.core.db import Scope
 from backend.core.errors import Forbidden
 
 Role = Literal["owner", "admin", "developer", "viewer", "billing"]
-Permission = Literal["read", "write", "manage", "billing"]
+Permission = Literal["read", "write", "invoke", "manage", "billing"]
+"""`invoke`: ask endpoints for inference, which costs money. Gateways know only the keys that may."""
 
 PERMISSIONS: dict[str, frozenset[str]] = {
-    "owner": frozenset({"read", "write", "manage", "billing"}),
-    "admin": frozenset({"read", "write", "manage", "billing"}),
-    "developer": frozenset({"read", "write"}),
+    "owner": frozenset({"read", "write", "invoke", "manage", "billing"}),
+    "admin": frozenset({"read", "write", "invoke", "manage", "billing"}),
+    "developer": frozenset({"read", "write", "invoke"}),
     "viewer": frozenset({"read"}),
     "billing": frozenset({"read", "billing"}),
 }

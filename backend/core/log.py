@@ -1,8 +1,13 @@
-"""Logging: structlog, one line per event; JSON in production, readable text elsewhere."""
+"""Logging: structlog, one line per event; JSON in production, readable text elsewhere.
+
+Values may be a stranger's words (a path, a name): control characters in them are escaped, so that none makes a line of
+its own or speaks to a terminal. JSON escapes them anyway.
+"""
 
 import logging
 import sys
-from typing import Literal
+from collections.abc import MutableMapping
+from typing import Any, Literal
 
 import structlog
 
@@ -20,11 +25,19 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], *, as
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if as_json:
-        processors.append(structlog.processors.format_exc_info)
+    processors.append(structlog.processors.format_exc_info if as_json else escape_values)
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def escape_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: text values without control characters; exceptions are the renderer's."""
+    return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _escaped(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,11 +1,14 @@
 """Reading one image of hostile origin. Pure.
 
 Its pixels are counted before it is decoded; then Pillow verifies it and decodes all of it. PNG and JPEG are taken,
-and the extension must say which: it later names the media type.
+and the extension must say which: it later names the media type. A small file may decode to hundreds of MiB, so few
+large images are decoded at once in one process.
 """
 
 import hashlib
 import io
+from contextlib import AbstractContextManager, nullcontext
+from threading import BoundedSemaphore
 
 import msgspec
 from PIL import Image
@@ -13,6 +16,8 @@ from PIL import Image
 FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
 MAX_PIXELS = 64_000_000
+LARGE_PIXELS = 4_000_000
+_LARGE_AT_ONCE = BoundedSemaphore(2)
 
 
 class FileError(Exception):
@@ -74,9 +79,13 @@ def _decode(content: bytes) -> tuple[str | None, str, int, int]:
             raise FileError("too_many_pixels", f"{width} by {height} pixels; at most {MAX_PIXELS} are taken")
         image.verify()
     # verify() checks checksums and leaves the image unusable; only load() decodes.
-    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+    with _turn(width * height), Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
         image.load()
         return image.format, image.mode, width, height
+
+
+def _turn(pixels: int) -> AbstractContextManager[object]:
+    return _LARGE_AT_ONCE if pixels > LARGE_PIXELS else nullcontext()
 
 
 def _extension(path: str) -> str:

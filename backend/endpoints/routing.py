@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from backend.core import wire
+from backend.core.auth import permissions_of
 from backend.core.clock import database_now
 from backend.endpoints import routing_repository as repository
 from backend.endpoints.errors import GatewayTokenUnknown
@@ -29,7 +30,7 @@ def build_routes(session: Session) -> dict[str, Any]:
     """`routes` and `keys` of a wire.RouteSnapshot, in plain JSON types and a stable order.
 
     A route stands for an endpoint with at least one replica in service that fits its live config. Keys are those of
-    every organization with a route.
+    every organization with a route whose role and scopes allow `invoke`.
     """
     endpoints = repository.live_endpoints(session)
     replicas = repository.answering_replicas(session)
@@ -57,6 +58,7 @@ def build_routes(session: Session) -> dict[str, Any]:
                     expires_at=row.expires_at.timestamp() if row.expires_at is not None else None,
                 )
                 for row in repository.valid_keys(session, organizations)
+                if "invoke" in permissions_of(row.role, row.scopes)
             ],
         }
     )

@@ -18,8 +18,10 @@ from backend.core.settings import Settings
 log = structlog.get_logger(__name__)
 
 
-LISTINGS = ("-scan", "-randomkey", "-pubsub", "-dbsize")
-"""Commands that key patterns do not narrow: they would name other instances' keys and channels."""
+LISTINGS = ("-scan", "-randomkey", "-pubsub", "-dbsize", "-function", "-script|flush", "-script|kill")
+"""Commands that key patterns do not narrow: they would name other instances' keys and channels, or take their
+scripts away.
+"""
 
 
 def rights(instance_id: UUID) -> list[str]:

@@ -71,7 +71,10 @@ class SessionRead(BaseModel):
 
 
 class ApiKeyCreate(_Body):
-    """A new key. Role and scopes default to the caller's; scopes narrow the role."""
+    """A new key. Role and scopes default to the caller's; scopes narrow the role.
+
+    A key for an application that only asks endpoints has the one scope `invoke`.
+    """
 
     name: DisplayName
     role: Role | None = None

@@ -65,4 +65,6 @@ class LogFollower:
 
 
 def _shortened(line: str) -> str:
-    return line if len(line) <= _LINE_CHARACTERS else line[:_LINE_CHARACTERS] + "…"
+    """The line for a terminal: not too long, and without what would steer it."""
+    cut = line if len(line) <= _LINE_CHARACTERS else line[:_LINE_CHARACTERS] + "…"
+    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in cut)

@@ -129,7 +129,7 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
     }
     beat = {"BROKER__URL": platform.valkey.broker_url()}
     schedule = str(settings.home / "beat-schedule")
-    beat_arguments = ["celery", "-A", "worker.app", "beat", "--schedule", schedule, "--pidfile="]
+    beat_arguments = ["celery", "--quiet", "-A", "worker.beat", "beat", "--schedule", schedule, "--pidfile="]
     return [
         _python(platform, "migrate", ["backend.cli", "migrate"], migrating, after=["postgres"], one_shot=True),
         _python(

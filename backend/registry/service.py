@@ -12,7 +12,7 @@ from backend.core.auth import Principal
 from backend.core.db import Scope
 from backend.core.lifecycle import Event
 from backend.core.pagination import PageRequest
-from backend.core.wire import Channel, FileRef
+from backend.core.wire import Channel, FileRef, ModelSignature
 from backend.datasets.service import blob_sizes
 from backend.registry.errors import (
     AlreadyReviewed,
@@ -64,6 +64,7 @@ def register_version(
     repository = RegistryRepository(session, scope)
     if job_id is not None and (known := repository.version_of_job(job_id)) is not None:
         return known
+    _check_description(signature, metrics, report)
     size_bytes = _check_artifact(session, scope, files)
     model = repository.ensure_model(project_id=project_id, name=model_name, created_by=created_by)
     if model.project_id != project_id:
@@ -90,6 +91,16 @@ def register_version(
     detail = {"model": model.name, "number": version.number, "job_id": str(job_id) if job_id else None}
     _record(session, created_by, "model_version.register", version, detail)
     return version
+
+
+def _check_description(signature: object, metrics: object, report: object) -> None:
+    """What a job process said of its artifact has the form that everybody reads later. Raises ArtifactInvalid."""
+    try:
+        msgspec.convert(signature, ModelSignature)
+    except msgspec.ValidationError as error:
+        raise ArtifactInvalid(f"the signature is none: {error}") from error
+    if not isinstance(metrics, dict) or not isinstance(report, dict):
+        raise ArtifactInvalid("metrics and report must be objects")
 
 
 def _check_artifact(session: Session, scope: Scope, files: Sequence[FileRef]) -> int:

@@ -134,6 +134,34 @@ def test_keys_come_and_go_with_their_validity(
     assert digest not in {key.token_sha256 for key in snapshot(gateway).keys}
 
 
+@pytest.mark.parametrize(
+    ("role", "scopes", "known"),
+    [
+        ("owner", [], True),
+        ("developer", [], True),
+        ("viewer", [], False),
+        ("billing", [], False),
+        ("developer", ["invoke"], True),
+        ("owner", ["read", "write"], False),
+        ("viewer", ["invoke"], False),
+    ],
+)
+def test_only_keys_that_may_invoke_are_known_to_gateways(
+    gateway: TestClient,
+    world: World,
+    client: TestClient,
+    make_key: Callable[..., str],
+    role: str,
+    scopes: list[str],
+    known: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    world.bring_up(create(client, world))
+    token = make_key(world.tenant, role, scopes=scopes)
+    world.tick()
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    assert (digest in {key.token_sha256 for key in snapshot(gateway).keys}) is known
+
+
 def test_an_organization_without_endpoints_has_no_keys_in_the_table(
     gateway: TestClient, world: World, make_key: Callable[..., str], make_tenant: Callable[[], Tenant]
 ) -> None:

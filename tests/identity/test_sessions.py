@@ -35,7 +35,7 @@ def test_log_in_says_who_you_are_and_log_out_ends_it(
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
     me = client.get("/api/v1/me").json()
-    assert (me["kind"], me["email"], me["permissions"]) == ("user", person.email, ["read", "write"])
+    assert (me["kind"], me["email"], me["permissions"]) == ("user", person.email, ["invoke", "read", "write"])
     assert me["organization"]["id"] == str(tenant.organization_id)
     assert len(me["organization"]["account_id"]) == 12
     token = client.cookies["modelyard_session"]

@@ -44,7 +44,7 @@ def register(app: FastAPI, app_database: Database, tenant: Tenant) -> Register:
                 project_id=tenant.project_id,
                 model_name=model_name,
                 files=files,
-                signature={"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28, 1]}]},
+                signature={"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28, 1]}], "outputs": []},
                 metrics={"accuracy": 0.983},
                 report={"latency_ms": 1.5},
                 created_by="user:1",

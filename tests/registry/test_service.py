@@ -36,7 +36,7 @@ def register(session: Session, tenant: Tenant, **changes: Any) -> ModelVersion:
         "project_id": tenant.project_id,
         "model_name": "digits",
         "files": artifact(),
-        "signature": {"inputs": []},
+        "signature": {"inputs": [], "outputs": []},
         "metrics": {"accuracy": 0.98},
         "report": {},
         "job_id": None,
@@ -48,6 +48,22 @@ def register(session: Session, tenant: Tenant, **changes: Any) -> ModelVersion:
     for file in artifact():
         record_blob(session, tenant.scope, file.sha256, file.size_bytes)
     return register_version(session, tenant.scope, **{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"signature": []},
+        {"signature": {"inputs": []}},
+        {"signature": {"inputs": [{"name": "x", "datatype": "FP32", "shape": [[1]]}], "outputs": []}},
+        {"metrics": ["accuracy"]},
+        {"metrics": None},
+        {"report": "fine"},
+    ],
+)
+def test_what_a_job_says_has_its_form(tenant_session: Session, tenant: Tenant, said: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactInvalid):
+        register(tenant_session, tenant, **said)
 
 
 def make_job(controller_database: Database, tenant: Tenant) -> UUID:

@@ -1,4 +1,8 @@
-"""What comes out of a job process: lines of output from a pipe, `JobMessage`s from its socket. All of it hostile."""
+"""What comes out of a job process: lines of output from a pipe, `JobMessage`s from its socket. All of it hostile.
+
+What passes here becomes reports, and a report that the control plane cannot take would block all later ones, the end
+and the heartbeats of its attempt included: so sizes, depths and ranges are held here.
+"""
 
 import contextlib
 import math
@@ -18,6 +22,9 @@ MESSAGE_BYTES = 1 << 20
 CONNECTIONS = 16
 NAME_CHARACTERS = 200
 STEP_LIMIT = 1 << 31
+POINTS_PER_MESSAGE = 20_000
+SERIES_PER_MESSAGE = 1000
+SUMMARY_DEPTH = 32
 TRUNCATED = " [modelyard: line cut at 16 KiB]"
 
 
@@ -77,17 +84,45 @@ class Lines:
 
 def decode_message(line: bytes) -> ReceivedMessage:
     """One message of a job process. Raises msgspec.DecodeError with what is wrong."""
-    message = _DECODER.decode(line)
+    try:
+        message = _DECODER.decode(line)
+    except (RecursionError, ValueError) as error:  # nested too deep; text that is no UTF-8, a number without end
+        raise msgspec.DecodeError(str(error)) from None
     if isinstance(message, _LooseMetrics):
-        return Metrics(series=[_finite(series) for series in message.series])
+        return _checked_metrics(message)
     if isinstance(message, Progress):
         _check_steps(message.step, message.total_steps)
         return Progress(step=message.step, total_steps=message.total_steps, phase=clean(message.phase, NAME_CHARACTERS))
     if isinstance(message, CheckpointWritten):
         _check_steps(message.step)
-    if isinstance(message, ResultWritten) and b"\\u0000" in msgspec.json.encode(message.summary):
-        raise msgspec.ValidationError("the summary of a result may hold no NUL character")
+    if isinstance(message, ResultWritten):
+        _check_depth(message.summary)
+        if b"\\u0000" in msgspec.json.encode(message.summary):
+            raise msgspec.ValidationError("the summary of a result may hold no NUL character")
     return message
+
+
+def _checked_metrics(message: _LooseMetrics) -> Metrics:
+    points = sum(len(series.steps) for series in message.series)
+    if points > POINTS_PER_MESSAGE or len(message.series) > SERIES_PER_MESSAGE:
+        raise msgspec.ValidationError(
+            f"a message may have {POINTS_PER_MESSAGE} points in {SERIES_PER_MESSAGE} series; send several"
+        )
+    return Metrics(series=[_finite(series) for series in message.series])
+
+
+def _check_depth(value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(SUMMARY_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise msgspec.ValidationError(f"the summary of a result may be nested {SUMMARY_DEPTH} deep")
 
 
 def _check_steps(*steps: int) -> None:
@@ -208,7 +243,7 @@ class JobPump:
     def _take(self, line: bytes) -> None:
         try:
             message = decode_message(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except msgspec.DecodeError as error:
             self._on_line(f"[modelyard: a message of the job was not understood: {error}]")
             return
         self._on_message(message)

@@ -24,6 +24,7 @@ from worker.agent.seccomp import open_filter
 
 START_SECONDS = 20.0
 PIPE_BYTES = 1 << 20
+ENTRY_BYTES = 4096
 _F_SETPIPE_SZ = 1031
 
 
@@ -169,7 +170,7 @@ def _first_child(pid: int) -> int | None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Blocks taken by everything below `folder`, links not followed."""
+    """Bytes taken by everything below `folder`, links not followed; each entry takes a block: a disk has few inodes."""
     total = 0
     pending = [str(folder)]
     while pending:
@@ -177,7 +178,7 @@ def disk_bytes(folder: Path) -> int:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     found = entry.stat(follow_symlinks=False)
-                    total += found.st_blocks * 512
+                    total += max(found.st_blocks * 512, ENTRY_BYTES)
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
     return total

@@ -3,7 +3,8 @@
 The first `Progress` is a report at once (time to first step is measured), later ones at most every 0.5 s; points of
 metrics and log lines are gathered for up to 1 s, logs up to 64 KiB. Everything else (`Started`, a checkpoint, a result,
 an end) is a report at once, after whatever was gathered before it. A flood of output is cut to 64 KiB/s after a
-burst of 1 MiB, and a line says how much was dropped.
+burst of 1 MiB, and a line says how much was dropped. Points of metrics are cut likewise, to 5,000/s after a burst of
+200,000, and a job may have `SERIES_LIMIT` series.
 """
 
 import threading
@@ -20,24 +21,29 @@ LOG_REPORT_BYTES = 64 << 10
 LOG_BYTES_PER_SECOND = 64 << 10
 LOG_BURST_BYTES = 1 << 20
 METRIC_POINTS_PER_REPORT = 20_000
+POINTS_PER_SECOND = 5_000
+POINT_BURST = 200_000
+SERIES_LIMIT = 1000
 TAIL_LINES = 20
 
 
 class OutputAllowance:
-    """A token bucket over bytes of log: refilled at `LOG_BYTES_PER_SECOND`, never above `LOG_BURST_BYTES`."""
+    """A token bucket over bytes of log or points: refilled at `per_second`, never above `burst`."""
 
-    def __init__(self) -> None:
-        self._left = float(LOG_BURST_BYTES)
+    def __init__(self, burst: int = LOG_BURST_BYTES, per_second: int = LOG_BYTES_PER_SECOND) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._left = float(burst)
         self._at = time.monotonic()
 
-    def take(self, size_bytes: int) -> bool:
+    def take(self, amount: int) -> bool:
         """True if that much more may be kept."""
         now = time.monotonic()
-        self._left = min(LOG_BURST_BYTES, self._left + (now - self._at) * LOG_BYTES_PER_SECOND)
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
         self._at = now
-        if size_bytes > self._left:
+        if amount > self._left:
             return False
-        self._left -= size_bytes
+        self._left -= amount
         return True
 
 
@@ -51,6 +57,9 @@ class Reporter:
         self._lock = threading.RLock()
         self._progress: Progress | None = None
         self._progress_told_at: float | None = None
+        self._series: set[str] = set()
+        self._point_allowance = OutputAllowance(POINT_BURST, POINTS_PER_SECOND)
+        self._dropped_points = 0
         self._points: dict[str, MetricSeries] = {}
         self._point_count = 0
         self._lines: list[str] = []
@@ -79,6 +88,11 @@ class Reporter:
         """Gather points."""
         with self._lock:
             for series in metrics.series:
+                if not series.steps or not self._known(series.name):
+                    continue
+                if not self._point_allowance.take(len(series.steps)):
+                    self._dropped_points += len(series.steps)
+                    continue
                 kept = self._points.setdefault(
                     series.name, MetricSeries(name=series.name, steps=[], values=[], times=[])
                 )
@@ -89,6 +103,18 @@ class Reporter:
             self._gather()
             if self._point_count > METRIC_POINTS_PER_REPORT:
                 self._flush_metrics()
+
+    def _known(self, name: str) -> bool:
+        """True if points of this series are kept; says so once where there are too many."""
+        if name in self._series:
+            return True
+        if len(self._series) > SERIES_LIMIT:
+            return False
+        self._series.add(name)
+        if len(self._series) > SERIES_LIMIT:
+            self.line(f"[modelyard: points of more than {SERIES_LIMIT} series are dropped, {name!r} and later ones]")
+            return False
+        return True
 
     def line(self, text: str) -> None:
         """Gather one line of output, unless it is too much."""
@@ -158,6 +184,10 @@ class Reporter:
             self._progress_told_at = time.monotonic()
 
     def _flush_metrics(self) -> None:
+        if self._dropped_points:
+            said = f"{self._dropped_points} points dropped: more than {POINTS_PER_SECOND}/s"
+            self._dropped_points = 0
+            self.line(f"[modelyard: {said}]")
         if self._points:
             self._append(Metrics(series=list(self._points.values())))
             self._points = {}

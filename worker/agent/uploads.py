@@ -21,6 +21,10 @@ from backend.core.wire import CheckpointSaved, CheckpointWritten, FileRef
 from worker.agent.control import AssignmentKey, ControlPlane, Refused, StaleEpoch, Unauthorized, Unreachable
 
 FILE_COUNT = 10_000
+NAME_BYTES = 1 << 20
+"""Of all names of a folder together: they travel in one report."""
+DEPTH = 32
+"""Of folders in a folder: each level holds a descriptor while it is walked."""
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOG = logging.getLogger(__name__)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,7 +50,7 @@ def output_files(work: Path, folder: str, size_limit_bytes: int) -> Iterator[Out
     """Every regular file below `work/folder`; each descriptor is closed when the next file is asked for.
 
     Links, sockets and devices are skipped. Raises OutputNotUsable: folder missing or not below `work`, too many
-    or too large files, a name that is not UTF-8.
+    or too large files, names that are too long in all, folders nested too deep, a name that is not UTF-8.
     """
     parts = [part for part in folder.split("/") if part not in {"", "."}]
     if ".." in parts or "\x00" in folder:
@@ -57,9 +61,12 @@ def output_files(work: Path, folder: str, size_limit_bytes: int) -> Iterator[Out
             below = os.open(part, _FOLDER, dir_fd=top)
             os.close(top)
             top = below
-        sizes = 0
+        sizes = names = 0
         for count, file in enumerate(_walk(top, "")):
             sizes += os.fstat(file.descriptor).st_size
+            names += len(file.name.encode())
+            if names > NAME_BYTES:
+                raise OutputNotUsable(f"the names of the files in {folder!r} have more than {NAME_BYTES} bytes in all")
             if count >= FILE_COUNT or sizes > size_limit_bytes:
                 raise OutputNotUsable(
                     f"the folder {folder!r} holds more than {FILE_COUNT} files or {size_limit_bytes} bytes"
@@ -72,6 +79,8 @@ def output_files(work: Path, folder: str, size_limit_bytes: int) -> Iterator[Out
 
 
 def _walk(folder: int, prefix: str) -> Iterator[OutputFile]:
+    if prefix.count("/") > DEPTH:
+        raise OutputNotUsable(f"folders are nested more than {DEPTH} deep")
     for name in sorted(os.listdir(folder)):
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):

@@ -36,7 +36,17 @@ _LOOK_SECONDS = 2.0
 _ROOT = Path(__file__).parents[2]
 _INIT = Path(__file__).with_name("machine_init.py")
 # What an agent may inherit from the daemon's environment: nothing that is a credential.
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+    "MODELYARD_AGENT_RUNTIME",
+)
 _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "XDG_", "MODELYARD_UNSAFE_", "MODELYARD_SANDBOX__")
 
 

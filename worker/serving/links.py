@@ -3,11 +3,18 @@
 A link is usable once its process has said hello with the replica id that the table expects. A replica that
 leaves the table gets no more connections; it is told to forget the keys when its endpoint is gone, so
 that what it still holds comes back.
+
+A replica is a tenant's process: its sockets, its packets and what it gives back are bounded, so that it can cost the
+gateway, which all tenants share, neither descriptors nor memory nor places to wait.
 """
 
 import asyncio
 import contextlib
+import itertools
+import os
+import re
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +27,9 @@ from worker.serving.packets import PacketLine
 from worker.serving.table import RoutingTable
 
 BACKLOG_PACKETS = 1024
+PROCESSES_PER_REPLICA = 64
+ENTRIES_READ = 256
+_SOCKET_NAME = re.compile(r"replica-\d{1,3}\.sock")
 
 Return = Callable[["Link", bytes, bytes, socket.socket], None]
 """Called with a connection that came back: link, reason, unread bytes, socket (now the callee's)."""
@@ -37,6 +47,7 @@ class Link:
         self.line: PacketLine | None = None
         self.greeted = False
         self.retired = False
+        self.draining = False
         self.told: ReplicaRoute | None = None
         self.placed = 0
         self._adopted = 0
@@ -125,14 +136,17 @@ class Links:
             self._hello(link, payload)
         elif kind == packets.LOAD:
             link.load(payload)
-        elif kind == packets.DRAINING and link.line is not None:
+        elif kind == packets.DRAINING and link.line is not None and not link.draining:
+            link.draining = True
             self._withdraw(link)
             link.line.send(packets.DRAINING)
 
     def _hello(self, link: Link, payload: bytes) -> None:
+        if link.greeted:
+            return
         try:
             hello = msgspec.json.decode(payload, type=ReplicaHello)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             hello = None
         if hello is None or hello.replica_id != link.replica_id:
             log("a socket belongs to another replica", path=str(link.path), replica_id=link.replica_id)
@@ -206,7 +220,18 @@ def _address(route: Route) -> tuple[str, str]:
 
 
 def _sockets(folder: Path) -> list[Path]:
+    """The sockets of a replica's processes. The folder is its own: what else it puts there only hides its sockets."""
     try:
-        return sorted(folder.glob("replica-*.sock"))
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in itertools.islice(entries, ENTRIES_READ)]
     except OSError:
         return []
+    found = [folder / name for name in sorted(names) if _SOCKET_NAME.fullmatch(name)]
+    return list(filter(_is_socket, found))[:PROCESSES_PER_REPLICA]
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)  # a link would lead out of the replica's folder
+    except OSError:
+        return False

@@ -52,6 +52,17 @@ def split(kind: bytes, payload: bytes) -> list[bytes]:
     return [*pieces, kind + payload[cut:]]
 
 
+def _sockets(descriptors: list[int]) -> list[socket.socket]:
+    """Descriptors that came as sockets; one that is none (a hostile peer may send any file) is closed."""
+    found = []
+    for descriptor in descriptors:
+        try:
+            found.append(socket.socket(fileno=descriptor))
+        except OSError:
+            os.close(descriptor)
+    return found
+
+
 class PacketLine:
     """One end of a line. Sends in order, waits where the peer is slow, and reports its end once."""
 
@@ -119,7 +130,7 @@ class PacketLine:
                 return
             except OSError:
                 packet, descriptors = b"", []
-            sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+            sockets = _sockets(descriptors)
             for extra in sockets[1:]:
                 extra.close()
             if not packet:

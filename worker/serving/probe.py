@@ -1,12 +1,15 @@
 """A real inference request to every variant of a replica process, made by the agent before it serves.
 
-Synchronous, without numpy: the sample input is zeros in the binary tensor extension.
+Synchronous, without numpy: the sample input is zeros in the binary tensor extension. Signature and replica are a
+tenant's: the sample's size, the answer's size and the time of the whole exchange are bounded.
 """
 
+import contextlib
 import http.client
 import json
 import math
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -29,31 +32,36 @@ ITEM_BYTES = {
     "BYTES": 4,  # the length of an empty string
 }
 TIMEOUT_SECONDS = 20.0
+SAMPLE_BYTES = 64 << 20
+ANSWER_BYTES = 64 << 20
+DETAIL_CHARACTERS = 500
 
 
 def sample_request(signature: ModelSignature) -> tuple[bytes, int]:
     """Body of an infer request with zeros for every input, 1 for open dimensions; and its JSON's length.
 
-    Raises ValueError for a datatype that the protocol does not know.
+    Raises ValueError for a datatype that the protocol does not know, and for inputs too large to be sent.
     """
     inputs: list[dict[str, object]] = []
-    data = b""
+    data = bytearray()
     for tensor in signature.inputs:
         if tensor.datatype not in ITEM_BYTES:
             raise ValueError(f"input {tensor.name!r} has the unknown datatype {tensor.datatype!r}")
         shape = [max(1, size) for size in tensor.shape]
-        zeros = bytes(math.prod(shape) * ITEM_BYTES[tensor.datatype])
-        data += zeros
+        size = math.prod(shape) * ITEM_BYTES[tensor.datatype]
+        if len(data) + size > SAMPLE_BYTES:
+            raise ValueError(f"one item of the inputs has more than {SAMPLE_BYTES} bytes")
+        data += bytes(size)
         inputs.append(
             {
                 "name": tensor.name,
                 "shape": shape,
                 "datatype": tensor.datatype,
-                "parameters": {"binary_data_size": len(zeros)},
+                "parameters": {"binary_data_size": size},
             }
         )
     head = json.dumps({"inputs": inputs}).encode()
-    return head + data, len(head)
+    return head + bytes(data), len(head)
 
 
 def probe(
@@ -90,11 +98,12 @@ def probe(
 
 def _result(variant: str, began: float, detail: str, *, ok: bool) -> VariantProbe:
     latency_ms = (time.monotonic() - began) * 1e3
-    return VariantProbe(variant=variant, ok=ok, latency_ms=latency_ms, detail=detail)
+    said = detail.replace("\x00", "\ufffd")[:DETAIL_CHARACTERS]  # no database keeps a NUL
+    return VariantProbe(variant=variant, ok=ok, latency_ms=latency_ms, detail=said)
 
 
 def _exchange(path: Path, request: bytes, timeout_seconds: float) -> tuple[int, str | None, bytes]:
-    """Pass one end of a socket pair to the replica, talk HTTP over the other."""
+    """Pass one end of a socket pair to the replica, talk HTTP over the other, for `timeout_seconds` in all."""
     with packets.connect(path) as line:
         line.settimeout(timeout_seconds)
         ours, theirs = socket.socketpair()
@@ -102,7 +111,23 @@ def _exchange(path: Path, request: bytes, timeout_seconds: float) -> tuple[int, 
             with theirs:
                 socket.send_fds(line, [packets.CONNECTION], [theirs.fileno()])
             ours.settimeout(timeout_seconds)
-            ours.sendall(request)
-            with http.client.HTTPResponse(ours) as reply:
-                reply.begin()
-                return reply.status, reply.headers.get("x-modelyard-variant"), reply.read()
+            # A timeout counts from each byte; a replica that sends one now and then must not hold us for ever.
+            expired = threading.Event()
+            deadline = threading.Timer(timeout_seconds, _shut, [ours, expired])
+            deadline.start()
+            try:
+                ours.sendall(request)
+                with http.client.HTTPResponse(ours) as reply:
+                    reply.begin()
+                    content = reply.read(ANSWER_BYTES)
+                    if expired.is_set():
+                        raise TimeoutError(f"no whole answer within {timeout_seconds:g} s")
+                    return reply.status, reply.headers.get("x-modelyard-variant"), content
+            finally:
+                deadline.cancel()
+
+
+def _shut(line: socket.socket, expired: threading.Event) -> None:
+    expired.set()
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)

@@ -316,5 +316,5 @@ def _reconcile(context: ControlContext, name: str, provisioner: Provisioner) -> 
                 ended += 1
     except ProviderError as error:
         # Asked again in seconds; what it had ended stays ended.
-        log.warning("provider_error", provider=name, error=str(error))
+        log.info("provider_error", provider=name, error=str(error))
     return ended

@@ -1,0 +1,139 @@
+"""Projects, and data: upload in resumable parts, freeze into versions."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.errors import FileUnusable
+from modelyard.room import Room
+from modelyard.types import Dataset, DatasetFile, DatasetVersion, Project, Upload, UploadPart
+
+DEFAULT_PART_BYTES = 8 * 1024 * 1024
+Told = Callable[[int, int], None]
+"""Told how many bytes of how many are stored."""
+
+
+class Projects(Room):
+    """Workspaces."""
+
+    def create(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Project:
+        """A new project."""
+        body = {"name": name, "description": description, "tags": dict(tags or {})}
+        return self._http.post("/api/v1/projects", body, Project)
+
+    def list(self, *, name: str | None = None) -> Iterator[Project]:
+        """All projects, newest first, or the one of this name."""
+        return self._http.pages("/api/v1/projects", Project, name=name)
+
+    def get(self, project_id: str) -> Project:
+        """One project."""
+        return self._http.get(f"/api/v1/projects/{project_id}", Project)
+
+    def ensure(self, name: str) -> Project:
+        """The project of this name, made if there is none."""
+        return next(self.list(name=name), None) or self.create(name)
+
+    def delete(self, project_id: str) -> None:
+        """Delete an empty project."""
+        self._http.delete(f"/api/v1/projects/{project_id}")
+
+
+class Datasets(Room):
+    """Data: upload in resumable parts, freeze into versions."""
+
+    def create(self, project_id: str, name: str, *, kind: str = "image", description: str = "") -> Dataset:
+        """A new, empty dataset."""
+        body = {"project_id": project_id, "name": name, "kind": kind, "description": description}
+        return self._http.post("/api/v1/datasets", body, Dataset)
+
+    def list(self, project_id: str | None = None, *, name: str | None = None) -> Iterator[Dataset]:
+        """Datasets, newest first."""
+        return self._http.pages("/api/v1/datasets", Dataset, project_id=project_id, name=name)
+
+    def get(self, dataset_id: str) -> Dataset:
+        """One dataset."""
+        return self._http.get(f"/api/v1/datasets/{dataset_id}", Dataset)
+
+    def uploads(self, dataset_id: str) -> Iterator[Upload]:
+        """Uploads of a dataset, newest first."""
+        return self._http.pages(f"/api/v1/datasets/{dataset_id}/uploads", Upload)
+
+    def upload(
+        self,
+        dataset_id: str,
+        file: Path,
+        *,
+        label: str | None = None,
+        part_size_bytes: int = DEFAULT_PART_BYTES,
+        upload_id: str | None = None,
+        resume: bool = False,
+        told: Told | None = None,
+    ) -> Upload:
+        """Upload a ZIP of `label/name.png`, or with `label` one image; returns the upload once it is checked.
+
+        `resume` goes on with an upload of the same file that was left open, `upload_id` with exactly that one.
+        Raises FileUnusable, ApiError.
+        """
+        size, digest = _measure(file)
+        if resume and upload_id is None:
+            alike = (one for one in self.uploads(dataset_id) if one.status == "open" and one.sha256 == digest)
+            upload_id = next((one.id for one in alike), None)
+        if upload_id is None:
+            body: dict[str, Any] = {"file_name": file.name, "size_bytes": size, "sha256": digest, "label": label}
+            body["part_size_bytes"] = part_size_bytes
+            upload = self._http.post(f"/api/v1/datasets/{dataset_id}/uploads", body, Upload)
+            stored: set[int] = set()
+        else:
+            found = self._http.get(f"/api/v1/uploads/{upload_id}", dict[str, Any])
+            upload = msgspec.convert(found, Upload)
+            if upload.sha256 != digest:
+                raise FileUnusable(f"{file} is not the file of upload {upload_id}: its digest differs")
+            stored = {part.number for part in msgspec.convert(found["parts"], list[UploadPart])}
+        self._put_parts(upload, file, stored, told)
+        return self._http.post(f"/api/v1/uploads/{upload.id}/complete", {}, Upload)
+
+    def _put_parts(self, upload: Upload, file: Path, stored: set[int], told: Told | None) -> None:
+        with file.open("rb") as content:
+            for number in range(1, upload.part_count + 1):
+                if number not in stored:
+                    content.seek((number - 1) * upload.part_size_bytes)
+                    part = content.read(upload.part_size_bytes)
+                    self._http.put_bytes(f"/api/v1/uploads/{upload.id}/parts/{number}", part)
+                if told is not None:
+                    told(min(number * upload.part_size_bytes, upload.size_bytes), upload.size_bytes)
+
+    def freeze(
+        self, dataset_id: str, *, splits: Mapping[str, float], seed: int = 0, stratify: bool = True
+    ) -> DatasetVersion:
+        """An immutable version: sizes as counts, or as fractions that sum to 1."""
+        body = {"splits": dict(splits), "seed": seed, "stratify": stratify}
+        return self._http.post(f"/api/v1/datasets/{dataset_id}/versions", body, DatasetVersion)
+
+    def version(self, version_id: str) -> DatasetVersion:
+        """One version."""
+        return self._http.get(f"/api/v1/dataset-versions/{version_id}", DatasetVersion)
+
+    def versions(self, dataset_id: str) -> Iterator[DatasetVersion]:
+        """Versions, newest first."""
+        return self._http.pages(f"/api/v1/datasets/{dataset_id}/versions", DatasetVersion)
+
+    def files(self, version_id: str, *, split: str | None = None) -> Iterator[DatasetFile]:
+        """Files of a version."""
+        path = f"/api/v1/dataset-versions/{version_id}/files"
+        return self._http.pages(path, DatasetFile, split=split, limit=200)
+
+    def read(self, version_id: str, sha256: str) -> bytes:
+        """Content of one file."""
+        return self._http.get_bytes(f"/api/v1/dataset-versions/{version_id}/files/{sha256}")
+
+
+def _measure(file: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256. Raises FileUnusable."""
+    try:
+        with file.open("rb") as content:
+            return file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise FileUnusable(f"{file} cannot be read: {error.strerror}") from error
