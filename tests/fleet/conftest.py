@@ -161,7 +161,9 @@ def fleet_context(
     app: FastAPI, controller_database: Database, api_settings: Settings, host: Host
 ) -> Iterator[ControlContext]:
     """What the instance controller runs in: the local provider, short graces, no broker."""
-    control = ControlSettings(lost_after_seconds=5.0, stop_grace_seconds=1.0, boot_timeout_seconds=30.0)
+    control = ControlSettings(
+        lost_after_seconds=5.0, stop_grace_seconds=1.0, boot_timeout_seconds=30.0, usage_slice_seconds=60.0
+    )
     settings = api_settings.model_copy(update={"control": control, "localhost_socket": host.socket})
     yield ControlContext(controller_database, settings, app.state.storage, None)
     with controller_database.unit_of_work() as session:
