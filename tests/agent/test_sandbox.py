@@ -2,6 +2,9 @@
 
 import json
 import os
+import secrets
+import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,24 @@ def test_a_job_gets_no_namespace_no_odd_socket_and_no_descriptor(control: Contro
     # Its output, its line to the agent; nothing of the agent or of bubblewrap.
     assert all(target.startswith(("pipe:", "socket:")) for target in opened.values()), opened
     assert len(opened) == 3, opened
+
+
+def test_a_job_reaches_no_socket_of_the_host(control: ControlServer, agents: Agents) -> None:
+    agents.start()
+    name = f"modelyard-{secrets.token_hex(6)}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as named,
+        socket.socket(socket.AF_UNIX) as unnamed,
+    ):
+        Path(folder).chmod(0o777)
+        named.bind(f"{folder}/s")
+        Path(f"{folder}/s").chmod(0o777)
+        unnamed.bind(f"\x00{name}")
+        for each in (named, unnamed):
+            each.listen(1)
+        found = _summary(control, [("unix", f"{folder}/s"), ("unix", f"@{name}")])
+    assert all(said.startswith("refused") for said in found.values()), found
 
 
 def test_links_in_the_output_are_not_followed(control: ControlServer, agents: Agents, tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def family(argument: str) -> str:
     return "opened"
 
 
+def unix(argument: str) -> str:
+    """A Unix socket by its path; `@name` is one without."""
+    address = argument.replace("@", "\x00", 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.connect(address)
+    return "connected"
+
+
 def descriptors(_argument: str) -> str:
     links = sorted(Path("/proc/self/fd").iterdir(), key=lambda link: int(link.name))[:-1]  # the last one lists
     return json.dumps({link.name: str(link.readlink()) for link in links})
@@ -73,6 +81,7 @@ ACTIONS: dict[str, Callable[[str], str]] = {
     "namespace": namespace,
     "family": family,
     "descriptors": descriptors,
+    "unix": unix,
 }
 
 
