@@ -10,6 +10,7 @@ with Client("http://127.0.0.1:8700", api_key="my_…") as client:
 from modelyard.client import Client
 from modelyard.errors import (
     ApiError,
+    BadAddress,
     ConnectionFailed,
     EndpointFailed,
     FileUnusable,
@@ -18,11 +19,13 @@ from modelyard.errors import (
     NameAmbiguous,
     NameNotFound,
     TimedOut,
+    UnexpectedAnswer,
 )
 from modelyard.inference import InferenceClient
 
 __all__ = [
     "ApiError",
+    "BadAddress",
     "Client",
     "ConnectionFailed",
     "EndpointFailed",
@@ -33,4 +36,5 @@ __all__ = [
     "NameAmbiguous",
     "NameNotFound",
     "TimedOut",
+    "UnexpectedAnswer",
 ]

@@ -3,6 +3,8 @@
 ModelyardError
 ├── ApiError            the API answered with a problem document
 ├── ConnectionFailed    nobody answered
+├── UnexpectedAnswer    somebody answered, but not as Modelyard's API does
+├── BadAddress          an address or a key that cannot be one
 ├── JobDidNotComplete   a job that was waited for failed or was stopped
 ├── EndpointFailed      an endpoint that was waited for cannot come into service
 ├── NameNotFound        nothing has this id or name
@@ -32,6 +34,14 @@ class ApiError(ModelyardError):
 
 class ConnectionFailed(ModelyardError):
     """Nobody answered at the address."""
+
+
+class UnexpectedAnswer(ModelyardError):
+    """Somebody answered at the address, but not as Modelyard's API does."""
+
+
+class BadAddress(ModelyardError):
+    """An address or a key that cannot be one."""
 
 
 class JobDidNotComplete(ModelyardError):

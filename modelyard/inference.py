@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from modelyard.errors import ApiError, ConnectionFailed
+from modelyard.errors import ApiError, BadAddress, ConnectionFailed
 
 TARGET_HEADER = "X-Modelyard-Target-Variant"
 VARIANT_HEADER = "X-Modelyard-Variant"
@@ -37,10 +37,8 @@ class InferenceClient:
     """One keep-alive connection to a gateway. Not to be shared between threads."""
 
     def __init__(self, gateway_url: str, api_key: str, *, timeout_seconds: float = 30.0) -> None:
-        parts = urlsplit(gateway_url)
-        self._connection = http.client.HTTPConnection(
-            parts.hostname or "127.0.0.1", parts.port, timeout=timeout_seconds
-        )
+        host, port = _host_and_port(gateway_url)
+        self._connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
         self._authorization = f"Bearer {api_key}"
 
     def close(self) -> None:
@@ -114,6 +112,16 @@ class InferenceClient:
         if answer.status != http.client.OK:
             raise _error(answer.status, content)
         return answer, content
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname:
+            return parts.hostname, parts.port or 80
+    except ValueError:
+        pass
+    raise BadAddress(f"'{url}' is not a gateway's address: write http://host:port")
 
 
 def _error(status: int, content: bytes) -> ApiError:

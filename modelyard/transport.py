@@ -1,6 +1,7 @@
 """HTTP under the client: one connection pool, problem documents into errors, retries where they cannot double."""
 
 import hashlib
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,18 +10,26 @@ from typing import Any, TypeVar
 import httpx2
 import msgspec
 
-from modelyard.errors import ApiError, ConnectionFailed
+from modelyard.errors import ApiError, BadAddress, ConnectionFailed, UnexpectedAnswer
 
 T = TypeVar("T")
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
+ADDRESS = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^/\[\]\s:@]+)(:[0-9]{1,5})?(/\S*)?")
 ATTEMPTS = 5
 STREAM_BYTES = 256 * 1024
 
 
 class Transport:
-    """Sends requests. Mutating calls carry an idempotency key, so a retry after a lost answer changes nothing."""
+    """Sends requests. Mutating calls carry an idempotency key, so a retry after a lost answer changes nothing.
+
+    Raises BadAddress when it is made; every call ApiError, ConnectionFailed, UnexpectedAnswer.
+    """
 
     def __init__(self, base_url: str, api_key: str, *, timeout_seconds: float) -> None:
+        if not ADDRESS.fullmatch(base_url):
+            raise BadAddress(f"'{base_url}' is not an address: write http://host:port")
+        if not re.fullmatch(r"[\x21-\x7e]+", api_key):
+            raise BadAddress("the API key is empty or holds characters that no key has")
         self._http = httpx2.Client(
             base_url=base_url,
             headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
@@ -35,7 +44,7 @@ class Transport:
     def get(self, path: str, kind: type[T], /, **query: Any) -> T:  # noqa: ANN401 - query values
         """GET one thing. Raises ApiError, ConnectionFailed."""
         given = {name: value for name, value in query.items() if value is not None}
-        return msgspec.json.decode(self._send("GET", path, params=given).content, type=kind)
+        return self._decode(self._send("GET", path, params=given), kind)
 
     def get_bytes(self, path: str) -> bytes:
         """GET raw content."""
@@ -77,7 +86,10 @@ class Transport:
         cursor: str | None = None
         while True:
             page = self.get(path, dict[str, Any], cursor=cursor, **query)
-            yield from msgspec.convert(page["items"], list[item])  # type: ignore[valid-type]  # item is a type
+            try:
+                yield from msgspec.convert(page.get("items"), list[item])  # type: ignore[valid-type]  # item is a type
+            except msgspec.ValidationError as error:
+                raise UnexpectedAnswer(f"{path} is not answered as this client expects: {error}") from error
             cursor = page.get("next_cursor")
             if cursor is None:
                 return
@@ -85,7 +97,15 @@ class Transport:
     def _write(self, method: str, path: str, body: object, kind: type[T]) -> T:
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
         answer = self._send(method, path, content=msgspec.json.encode(body), headers=headers)
-        return msgspec.json.decode(answer.content, type=kind)
+        return self._decode(answer, kind)
+
+    def _decode(self, answer: httpx2.Response, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(answer.content, type=kind)
+        except msgspec.MsgspecError as error:
+            raise UnexpectedAnswer(
+                f"{self._http.base_url} does not answer as this client's API does: {error}"
+            ) from error
 
     def _send(self, method: str, path: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx's options
         for attempt in range(ATTEMPTS):

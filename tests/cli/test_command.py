@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from backend.commands.output import cell, decimal, money, seconds, size
 from backend.commands.parameters import nested, numbers
@@ -14,6 +16,7 @@ from backend.commands.root import globals_first
 from backend.platform.home import RunState, lock_home, write_run_state
 from tests.cli.conftest import Command
 from tests.fixtures.database import Tenant
+from tests.frontend.server import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,3 +138,30 @@ def test_a_name_that_several_have_needs_an_id(command: Command) -> None:
     assert told.status == 1
     assert all(each in told.stderr for each in ids)
     assert command.json("datasets", "show", ids[0])["id"] == ids[0]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("url", "key", "said"),
+    [
+        ("localhost:8700", "my_x", "write http://host:port"),
+        ("http://[", "my_x", "is not an address"),
+        ("http://127.0.0.1:9", "schlüssel", "characters that no key has"),
+        ("http://127.0.0.1:9", "my_x\n", "characters that no key has"),
+    ],
+)
+def test_an_address_or_key_that_cannot_be_one_is_told(url: str, key: str, said: str) -> None:
+    told = Command()("projects", "list", "--api-url", url, "--api-key", key)
+    assert told.status == 1
+    assert said in told.stderr
+
+
+@pytest.mark.unit
+def test_somebody_elses_server_is_told() -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("<html>welcome</html>")(scope, receive, send)
+
+    with serving(answer) as url:
+        told = Command()("projects", "list", "--api-url", url, "--api-key", "my_x")
+    assert told.status == 1
+    assert "does not answer as this client's API does" in told.stderr

