@@ -57,7 +57,7 @@ def up(home: HomeOption = None, api_port: ApiPortOption = None, gateway_port: Ga
 
     def on_ready(state: "RunState") -> None:
         say(f"ready: dashboard and API at {state.addresses['api']}, inference at {state.addresses['gateway']}")
-        say(f"the owner's password and API key are in {settings.home.resolve() / 'owner.json'}; Ctrl-C stops everything")
+        say(f"the owner's password and API key: {settings.home.resolve() / 'owner.json'}; Ctrl-C stops everything")
 
     raise typer.Exit(run(settings, ports=_ports(api_port, gateway_port), on_ready=on_ready))
 
