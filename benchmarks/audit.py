@@ -8,8 +8,8 @@ exactly one usage record, or in a *named* overhead:
 - teardown: after its last billed millisecond, until no process of it is left
 
 `off` counts milliseconds for which that is not so: billed outside of the machine's life, billed twice, or a
-record whose quantity is not its period. What was billed is compared with what was owed, too: an attempt that said how it ended
-owes the whole milliseconds its agent counted.
+record whose quantity is not its period. What was billed is compared with what was owed,
+too: an attempt that said how it ended owes the whole milliseconds its agent counted.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Provider seconds = billed + named overhead, exactly, after a seeded storm of kills; and a replay changes nothing.
 
 Run `python -m benchmarks.chaos [--seed N] [--jobs N]`; the last line is one JSON object. It starts a platform of its
-own, submits sleep jobs that write a checkpoint each second, and meanwhile kills (-9) the control worker, the API, agents,
-job processes and Valkey, and empties Valkey. When every job has completed and every machine has ended,
+own, submits sleep jobs that write a checkpoint each second, and meanwhile kills (-9) the control worker, the API,
+agents, job processes and Valkey, and empties Valkey. When every job has completed and every machine has ended,
 `benchmarks.audit` compares the provider's log with the rows. Exit 1 unless 0 ms are off.
 """
 
