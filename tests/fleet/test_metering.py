@@ -13,6 +13,7 @@ from backend.billing.models import UsageRecord
 from backend.core import wire
 from backend.core.db import act_as
 from backend.fleet import service
+from backend.fleet.metering import FIRST_SLICE_SECONDS
 from backend.fleet.models import Assignment, Hold
 from backend.fleet.repository import FleetRepository
 from tests.fixtures.database import Tenant
@@ -65,22 +66,22 @@ def seconds(records: list[UsageRecord]) -> Decimal:
     return sum((record.quantity for record in records), Decimal(0))
 
 
-def test_a_slice_is_written_every_minute_and_one_at_the_end(
+def test_a_first_slice_comes_early_then_one_a_minute_and_one_at_the_end(
     machines: Fleet, start: Callable[..., Any], run_jobs: Callable[..., None]
 ) -> None:
     hand = machines.ready()
     _, assignment = start(hand)
     row = machines.assignment(assignment.id)
     machines.rewind(row, started_at=200)
-    for elapsed, slices in ((59.9, 0), (60.25, 1), (119.0, 1), (121.5, 2)):
+    for elapsed, slices in ((FIRST_SLICE_SECONDS - 0.1, 0), (20.25, 1), (80.0, 1), (81.5, 2)):
         hand.sync(assignment=assignment, elapsed=elapsed)
         assert machines.look(hand.instance_id) == "ready"
         written = [record.quantity for record in machines.usage("attempt")]
         assert len(written) == slices, (elapsed, written)
-    complete(hand, assignment, 130.5)
+    complete(hand, assignment, 90.5)
     run_jobs(machines.tenant)
     records = machines.usage()
-    assert [record.quantity for record in records] == [Decimal("60.25"), Decimal("61.25"), Decimal(9)]
+    assert [record.quantity for record in records] == [Decimal("20.25"), Decimal("61.25"), Decimal(9)]
     assert_contiguous(records)
     assert records[0].from_at == machines.assignment(assignment.id).started_at
     assert {record.sku for record in records} == {f"instance:{SHAPE}:on-demand"}
