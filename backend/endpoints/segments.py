@@ -22,7 +22,7 @@ from backend.fleet.models import Assignment
 
 CALL_SKU: Final = "inference:call"
 LARGEST_COUNT: Final = 2**53
-MOST_SUMS: Final = 1000
+MOST_SUMS: Final = 5000
 """Pairs of variant and key in one segment, each of which becomes rows: seconds of traffic have fewer."""
 UNKNOWN_VARIANT: Final = ""
 Message = TypeVar("Message")
