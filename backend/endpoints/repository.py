@@ -22,6 +22,7 @@ from backend.endpoints.models import (
     UsageSegment,
     VariantTraffic,
 )
+from backend.identity.models import ApiKey
 
 SUMMED = ("calls", "items", "errors", "bytes_in", "bytes_out", "compute_us")
 
@@ -168,6 +169,13 @@ class TrafficRepository:
     def __init__(self, session: Session, scope: Scope) -> None:
         self._session = session
         self._organization_id = scope.organization_id
+
+    def strange_keys(self, key_ids: set[UUID]) -> set[UUID]:
+        """Those that are no API key of the organization; a revoked key is one."""
+        known = self._session.scalars(
+            select(ApiKey.id).where(ApiKey.organization_id == self._organization_id, ApiKey.id.in_(key_ids))
+        )
+        return key_ids - set(known)
 
     def insert_segment(self, **values: object) -> bool:
         """Add a segment. False = its id is known."""

@@ -22,6 +22,8 @@ from backend.fleet.models import Assignment
 
 CALL_SKU: Final = "inference:call"
 LARGEST_COUNT: Final = 2**53
+MOST_SUMS: Final = 5000
+"""Pairs of variant and key in one segment, each of which becomes rows: seconds of traffic have fewer."""
 UNKNOWN_VARIANT: Final = ""
 Message = TypeVar("Message")
 
@@ -80,6 +82,8 @@ def parse_segment(content: bytes, *, variants: Sequence[str]) -> Segment:
                 raise SegmentMalformed(f"line {number}: this replica hosts no variant '{variant[:64]}'")
             variant = UNKNOWN_VARIANT
         segment.sums.setdefault((variant, _uuid(line.key_id, number)), Sums()).add(line)
+        if len(segment.sums) > MOST_SUMS:
+            raise SegmentMalformed(f"line {number}: more than {MOST_SUMS} keys and variants in one segment")
     if any(max(getattr(one, name) for name in SUMMED) > LARGEST_COUNT for one in segment.sums.values()):
         raise SegmentMalformed("the counts of the segment are out of range")
     return segment
@@ -111,6 +115,9 @@ def accept_segment(session: Session, scope: Scope, assignment: Assignment, segme
     segment = parse_segment(content, variants=[variant.name for variant in spec.variants])
     _check_owner(segment.header, spec, segment_id)
     traffic = TrafficRepository(session, scope)
+    strange = traffic.strange_keys({key_id for _, key_id in segment.sums})
+    if strange:
+        raise SegmentMalformed(f"this organization never had a key {min(strange)}")
     digest = hashlib.sha256(content).hexdigest()
     added = traffic.insert_segment(
         segment_id=segment_id, replica_id=assignment.subject_id, sha256=digest, calls=segment.calls

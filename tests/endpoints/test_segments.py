@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -19,17 +20,40 @@ from starlette.testclient import TestClient
 from backend.billing import service as billing
 from backend.billing.models import Charge, UsageRecord
 from backend.core import wire
+from backend.core.crypto import hash_token
 from backend.core.db import Database
 from backend.endpoints.errors import SegmentMalformed
 from backend.endpoints.models import Replica, UsageSegment, VariantTraffic
-from backend.endpoints.segments import parse_segment
+from backend.endpoints.segments import MOST_SUMS, parse_segment
 from backend.fleet.models import Assignment, Instance
 from backend.fleet.subjects import owner_of
+from backend.identity.models import ApiKey
 from tests.endpoints.conftest import TYPE, World
+from tests.fixtures.database import Tenant
 
 pytestmark = pytest.mark.integration
 URL = "/api/v1/endpoints"
 KEY, OTHER_KEY = str(uuid4()), str(uuid4())
+
+
+@pytest.fixture(autouse=True)
+def _keys(world: World) -> None:
+    """The keys of the lines belong to the test's tenant."""
+    with world.controller.unit_of_work() as session:
+        for key_id in (KEY, OTHER_KEY):
+            session.merge(
+                ApiKey(
+                    id=UUID(key_id),
+                    organization_id=world.tenant.organization_id,
+                    name="key",
+                    access_key_id=key_id,
+                    token_hash=UUID(key_id).bytes,
+                    secret_encrypted=b"",
+                    role="developer",
+                    scopes=[],
+                    tags={},
+                )
+            )
 
 
 def line(variant: str = "fp32", calls: int = 1, key: str = KEY, **other: Any) -> dict[str, Any]:
@@ -281,3 +305,24 @@ def test_blobs_of_its_models_are_readable_and_no_others(delivery: Delivery) -> N
         readable = owner.readable(session, storage, scope, assignment)
         assert readable == {f"{variant.model_version_id.int:064x}" for variant in variants}
         assert session.scalars(select(Replica)).one().probes[0]["ok"] is True
+
+
+def test_a_key_of_another_organization_pays_for_nothing(
+    delivery: Delivery, make_key: Callable[..., str], make_tenant: Callable[[], Tenant]
+) -> None:
+    token = make_key(make_tenant())
+    with delivery.world.controller.unit_of_work() as session:
+        theirs = session.scalars(select(ApiKey.id).where(ApiKey.token_hash == hash_token(token))).one()
+    for key in (str(theirs), str(uuid4())):
+        segment_id = uuid4()
+        answer = delivery.post(segment_id, delivery.content(segment_id, line(), line(key=key)))
+        assert (answer.status_code, answer.json()["code"]) == (422, "usage_segment_malformed")
+    assert delivery.counts() == (0, 0, 0)
+
+
+def test_a_segment_of_endless_keys_is_refused(delivery: Delivery) -> None:
+    segment_id = uuid4()
+    lines = [line(key=str(uuid4())) for _ in range(MOST_SUMS + 1)]
+    answer = delivery.post(segment_id, delivery.content(segment_id, *lines))
+    assert (answer.status_code, answer.json()["code"]) == (422, "usage_segment_malformed")
+    assert delivery.counts() == (0, 0, 0)
