@@ -95,14 +95,19 @@ def upload(
 ) -> None:
     """Upload in parts. Run it again after a broken connection: it goes on where it was."""
     from modelyard import lookup
+    from modelyard.errors import ConnectionFailed
 
     session = session_of(context)
     with session.client() as client:
         found = lookup.dataset(client, dataset)
-        with bytes_bar(file.name) as told:
-            done: Upload = client.datasets.upload(
-                found.id, file, label=label, part_size_bytes=int(part_mib * MIB), resume=resume, told=told
-            )
+        try:
+            with bytes_bar(file.name) as told:
+                done: Upload = client.datasets.upload(
+                    found.id, file, label=label, part_size_bytes=int(part_mib * MIB), resume=resume, told=told
+                )
+        except (ConnectionFailed, KeyboardInterrupt):
+            news("what has arrived is kept: run the same command again to go on")
+            raise
         show_one(session, done, {heading.lstrip(">"): value for heading, value in UPLOAD_LINES.items()})
 
 
