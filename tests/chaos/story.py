@@ -66,7 +66,7 @@ def check_billed_once(platform: RunningPlatform, client: Client, job: Job) -> De
 
 def provider_seconds(platform: RunningPlatform, job: Job) -> Decimal:
     """Seconds that the provider ran the machines of this job's attempts, by the provider's own log."""
-    tags = set(_machine_tags(platform, job))
+    tags = set(machine_tags(platform, job))
     assert len(tags) >= 1
     running: dict[str, int] = {}
     seconds = Decimal(0)
@@ -82,10 +82,11 @@ def provider_seconds(platform: RunningPlatform, job: Job) -> Decimal:
 def machines_gone(platform: RunningPlatform, job: Job) -> bool:
     """Whether the provider has ended every machine of the job."""
     ended = {event["tag"] for event in platform.provider_events() if event["event"] == "terminated"}
-    return set(_machine_tags(platform, job)) <= ended
+    return set(machine_tags(platform, job)) <= ended
 
 
-def _machine_tags(platform: RunningPlatform, job: Job) -> list[str]:
+def machine_tags(platform: RunningPlatform, job: Job) -> list[str]:
+    """Tags of the machines that the job's attempts ran on."""
     with platform.database("operator").engine.connect() as connection:
         rows = connection.exec_driver_sql(
             "SELECT instances.tag FROM attempts JOIN instances ON instances.id = attempts.instance_id"

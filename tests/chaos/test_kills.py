@@ -10,7 +10,7 @@ from backend.platform.embedded_valkey import EmbeddedValkey
 from backend.platform.folders import runtime_folder
 from modelyard.client import Client
 from modelyard.types import Job
-from tests.chaos.story import check_attempts, check_billed_once, completed, has_checkpoint, machines_gone
+from tests.chaos.story import check_attempts, check_billed_once, completed, has_checkpoint, machine_tags, machines_gone
 from tests.fixtures.digits import DigitsPilot
 from tests.fixtures.platform import ON_PLATFORM, RunningPlatform, only, wait_for
 
@@ -78,13 +78,14 @@ def test_killing_the_api(platform: RunningPlatform, client: Client) -> None:
     job = nap(client, "api-killed")
     has_begun(platform, client, job)
     kill(platform.child("api"))
+    wait_for("the API to be back", platform.answers)
     check_story(platform, client, job, "completed")
 
 
 def test_killing_the_agent(platform: RunningPlatform, client: Client) -> None:
     job = nap(client, "agent-killed")
     has_begun(platform, client, job)
-    kill(only(running_agents(platform)))
+    kill(agent_of(platform, job))
     check_story(platform, client, job, "interrupted", "completed")
 
 
@@ -142,10 +143,11 @@ def test_killing_the_trainer_in_the_middle(
     assert client.models.version(job.output["model_version_id"]).job_id == job.id
 
 
-def running_agents(platform: RunningPlatform) -> list[psutil.Process]:
-    """Agents on instances: not the process one that keeps each (its command line names the agent too)."""
-    agents = platform.on_instances("worker.agent")
-    return [one for one in agents if not any("machine_init" in word for word in one.cmdline())]
+def agent_of(platform: RunningPlatform, job: Job) -> psutil.Process:
+    """The agent on the job's machine: not the process one that keeps it (whose command line names the agent too)."""
+    folder = str(platform.home / "instances" / only(machine_tags(platform, job)))
+    agents = platform.on_instances("worker.agent", folder)
+    return only(one for one in agents if not any("machine_init" in word for word in one.cmdline()))
 
 
 def innermost(platform: RunningPlatform, module: str) -> psutil.Process:
