@@ -3,11 +3,16 @@
 import hashlib
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.billing.service import set_price
+from backend.core.db import Database
+from backend.core.ids import new_id
 from modelyard import Client
 from tests.cli.conftest import CONTENT, Command
 from tests.datasets.files import archive, digits
@@ -130,9 +135,13 @@ def test_endpoints(
     assert command.json("endpoints", "show", made["id"])["delete_requested_at"] is not None
 
 
-def test_costs(command: Command) -> None:
+def test_costs(command: Command, controller_database: Database) -> None:
     summary = command.json("costs", "summary", "--project", "digits")
     assert (summary["total"], summary["by_resource"]) == ("0", [])
     assert "total since" in command.ok("costs", "summary").stdout
     assert command.json("costs", "charges") == []
-    assert command.json("costs", "prices") == []
+    sku = f"test:{new_id()}"
+    with controller_database.unit_of_work() as session:
+        set_price(session, sku, Decimal("0.25"), datetime.now(UTC) - timedelta(seconds=1))
+    amounts = {price["sku"]: price["amount"] for price in command.json("costs", "prices")}
+    assert amounts[sku] == "0.25"
