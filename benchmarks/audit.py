@@ -95,7 +95,7 @@ def audit_machines(log: Path, connection: Connection) -> Audit:
     for tag, (began, ended) in lives.items():
         audit.machines += 1
         audit.provider_ms += ended - began
-        _audit_machine(audit, tag, began, ended, slices.get(tag, []))
+        audit_machine(audit, tag, began, ended, slices.get(tag, []))
     unexplained = audit.provider_ms - audit.billed_ms - sum(audit.overhead_ms.values())
     if unexplained:
         audit.fault("neither billed nor a named overhead", unexplained)
@@ -105,7 +105,8 @@ def audit_machines(log: Path, connection: Connection) -> Audit:
     return audit
 
 
-def _audit_machine(audit: Audit, tag: str, began: int, ended: int, slices: list[Slice]) -> None:
+def audit_machine(audit: Audit, tag: str, began: int, ended: int, slices: list[Slice]) -> None:
+    """One machine that ran from `began` to `ended` (Unix ms); its slices in order of time."""
     at, source = began, ""
     for one in slices:
         gap = one.from_ms - at
