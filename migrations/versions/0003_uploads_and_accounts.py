@@ -1,14 +1,29 @@
-"""Accounts without a membership can be added again; unsealed events have an index."""
+"""Uploads say why they ended; accounts without a membership can be added again; unsealed events have an index."""
 
+import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
-revision = "0003_identity"
-down_revision = "0003_uploads"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
+    _uploads()
+    _accounts()
+    op.execute("CREATE INDEX ix_audit_events_unsealed ON audit_events (at, id) WHERE sequence IS NULL")
+
+
+def _uploads() -> None:
+    op.add_column("uploads", sa.Column("label", sa.Text()))
+    op.add_column("uploads", sa.Column("status_reason", sa.Text(), nullable=False, server_default=""))
+    op.add_column("uploads", sa.Column("errors", postgresql.JSONB(), nullable=False, server_default="[]"))
+    op.create_index("ix_uploads_open", "uploads", ["expires_at"], postgresql_where=sa.text("status = 'open'"))
+
+
+def _accounts() -> None:
     op.execute("GRANT CREATE ON SCHEMA public TO modelyard_auth")
     op.execute(
         """
@@ -23,6 +38,5 @@ def upgrade() -> None:
     op.execute("GRANT EXECUTE ON FUNCTION auth_orphan_user TO modelyard_app, modelyard_controller")
     op.execute("ALTER FUNCTION auth_orphan_user OWNER TO modelyard_auth")
     op.execute("REVOKE CREATE ON SCHEMA public FROM modelyard_auth")
-    op.execute("CREATE INDEX ix_audit_events_unsealed ON audit_events (at, id) WHERE sequence IS NULL")
     op.execute("CREATE INDEX ix_api_keys_created_by ON api_keys (organization_id, created_by)")
     op.execute("CREATE INDEX ix_sessions_user ON sessions (organization_id, user_id)")
