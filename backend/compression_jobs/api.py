@@ -26,20 +26,13 @@ def create_compression_job(session: Transaction, principal: Writer, body: Compre
     job = jobs.submit_job(
         session,
         principal,
+        body,
         kind="compression",
-        project_id=body.project_id,
-        name=body.name,
         parameters=body.parameters.model_dump(mode="json"),
         inputs={
             "model": {"kind": "model", "id": str(version.id)},
             "dataset": {"kind": "dataset", "id": str(dataset_version_id)},
         },
         output={"model_name": model_name},
-        instance_type=body.instance_type,
-        market=body.market,
-        max_attempts=body.max_attempts,
-        max_runtime_seconds=body.max_runtime_seconds,
-        keep_alive_seconds=body.keep_alive_seconds,
-        tags=body.tags,
     )
     return job_read(job)

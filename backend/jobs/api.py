@@ -45,17 +45,11 @@ def create_sleep_job(session: Transaction, principal: Writer, body: SleepJobCrea
     job = service.submit_job(
         session,
         principal,
+        body,
         kind="sleep",
-        project_id=body.project_id,
-        name=body.name,
         parameters=body.parameters.model_dump(exclude_none=True),
         inputs={},
-        instance_type=body.instance_type,
-        market=body.market,
-        max_attempts=body.max_attempts,
-        max_runtime_seconds=body.max_runtime_seconds,
-        keep_alive_seconds=body.keep_alive_seconds,
-        tags=body.tags,
+        output={},
     )
     return job_read(job)
 

@@ -23,6 +23,7 @@ from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound
 from backend.jobs.kinds import kind_of
 from backend.jobs.models import Attempt, Checkpoint, Job
 from backend.jobs.repository import JobFilter, JobRepository
+from backend.jobs.schemas import JobRequest
 from backend.projects.service import get_project
 
 CONTROL = Doorbell("jobs.control")
@@ -40,50 +41,35 @@ class Series:
 def submit_job(
     session: Session,
     principal: Principal,
+    request: JobRequest,
     *,
     kind: str,
-    project_id: UUID,
-    name: str,
     parameters: dict[str, Any],
     inputs: dict[str, Any],
-    instance_type: str,
-    market: str = "on-demand",
-    max_attempts: int = 3,
-    max_runtime_seconds: int = 86_400,
-    keep_alive_seconds: int = 0,
-    tags: dict[str, str] | None = None,
-    output: dict[str, Any] | None = None,
+    output: dict[str, Any],
 ) -> Job:
     """A new job, queued. Raises what the kind's check raises, JobNameTaken, SpendingOnHold, InstanceTypeUnknown."""
     scope = principal.scope
-    get_project(session, scope, project_id)
-    fleet.get_instance_type(session, scope, instance_type)
+    get_project(session, scope, request.project_id)
+    fleet.get_instance_type(session, scope, request.instance_type)
     kind_of(kind).check(session, scope, parameters, inputs)
-    hold = open_hold(session, scope, project_id)
+    hold = open_hold(session, scope, request.project_id)
     if hold is not None:
         raise SpendingOnHold(f"new spending is on hold: {hold.reason}", hint="raise the budget or lift the hold")
-    repository = JobRepository(session, scope)
     job = Job(
         id=new_id(),
         organization_id=scope.organization_id,
-        project_id=project_id,
         kind=kind,
-        name=name,
         parameters=parameters,
         inputs=inputs,
-        output=output or {},
-        instance_type=instance_type,
-        market=market,
-        max_attempts=max_attempts,
-        max_runtime_seconds=max_runtime_seconds,
-        keep_alive_seconds=keep_alive_seconds,
+        output=output,
         status=states.QUEUED,
         status_reason="waiting for placement",
         created_by=principal.actor,
-        tags=tags or {},
         due_at=database_now(session),
+        **{name: getattr(request, name) for name in JobRequest.model_fields},
     )
-    _insert(session, repository, job)
+    _insert(session, JobRepository(session, scope), job)
     record_creation(session, "job", job, reason="submitted", actor=principal.actor)
     audit(
         session,
@@ -92,7 +78,7 @@ def submit_job(
         action="job.submit",
         resource_kind="job",
         resource_id=job.id,
-        detail={"name": name},
+        detail={"name": job.name},
     )
     ring_after_commit(session, CONTROL)
     return job

@@ -20,20 +20,13 @@ def create_training_job(session: Transaction, principal: Writer, body: TrainingJ
     job = jobs.submit_job(
         session,
         principal,
+        body,
         kind="training",
-        project_id=body.project_id,
-        name=body.name,
         parameters={
             "algorithm": body.algorithm,
             "hyperparameters": body.hyperparameters.model_dump(mode="json"),
         },
         inputs={CHANNEL: {"kind": "dataset", "id": str(body.dataset_version_id)}},
         output={"model_name": body.model_name},
-        instance_type=body.instance_type,
-        market=body.market,
-        max_attempts=body.max_attempts,
-        max_runtime_seconds=body.max_runtime_seconds,
-        keep_alive_seconds=body.keep_alive_seconds,
-        tags=body.tags,
     )
     return job_read(job)
