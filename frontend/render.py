@@ -72,18 +72,7 @@ class Renderer:
             i18n.translations(language), newstyle=True
         )
         formatter = Formatter(i18n.locale_of(language))
-        for name in [
-            "duration",
-            "exact_seconds",
-            "bytes",
-            "money",
-            "exact_money",
-            "percent",
-            "relative",
-            "exact_time",
-            "clock",
-            "plain",
-        ]:
+        for name in FILTERS:
             environment.filters[name] = getattr(formatter, name)
         environment.globals.update(
             asset=self.asset, language=language, languages=i18n.LANGUAGES, html_language=language.replace("_", "-")

@@ -18,8 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SESSION_COOKIE = "modelyard_session"
 VISITOR_COOKIE = "modelyard_visitor"
-CSRF_FIELD = "csrf_token"
-CSRF_HEADER = "X-CSRF-Token"
 
 _POLICY = {
     "default-src": "'none'",

@@ -46,7 +46,6 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-Money = Decimal
 MONEY = Numeric(38, 12)
 
 APP_ROLE = "modelyard_app"

@@ -43,10 +43,3 @@ class StaleEpoch(Conflict):
 
     code = "stale_epoch"
     title = "Stale epoch"
-
-
-class ReportGap(Conflict):
-    """Reports must come in order without gaps; the answer says which seq was accepted last."""
-
-    code = "report_gap"
-    title = "Reports out of order"

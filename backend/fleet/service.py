@@ -31,7 +31,6 @@ class AssignmentState:
     assignment: Assignment
     instance: Instance
     elapsed_seconds: float
-    heartbeat_age_seconds: float | None
     lost: bool
     loss_reason: str
 
@@ -226,7 +225,7 @@ def assignment_state(
         lost, why = True, "the agent never took it up"
     else:
         lost, why = False, ""
-    return AssignmentState(assignment, instance, elapsed, age, lost, why)
+    return AssignmentState(assignment, instance, elapsed, lost, why)
 
 
 def close_assignment(

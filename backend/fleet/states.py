@@ -13,4 +13,3 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     TERMINATING: frozenset({TERMINATED}),
     TERMINATED: frozenset(),
 }
-OPEN = (REQUESTED, PROVISIONING, READY, TERMINATING)

@@ -41,10 +41,6 @@ class JobRepository:
         query = self._jobs().where(Job.id == job_id)
         return self._session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
 
-    def name_taken(self, name: str) -> bool:
-        """Whether a job of the organization has this name."""
-        return self._session.scalar(self._jobs().where(Job.name == name).with_only_columns(func.count())) == 1
-
     def page(self, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
         """Newest first, and the cursor of the next page."""
         query = self._jobs()

@@ -34,12 +34,6 @@ class ProjectRepository:
         )
         return self._session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
-    def find_by_name(self, name: str) -> Project | None:
-        """The project of this name."""
-        return self._session.scalars(
-            select(Project).where(Project.organization_id == self._scope.organization_id, Project.name == name)
-        ).one_or_none()
-
     def list_projects(self, page: PageRequest, *, name: str | None = None) -> tuple[list[Project], str | None]:
         """Newest first."""
         statement = select(Project).where(Project.organization_id == self._scope.organization_id)

@@ -32,14 +32,6 @@ def get_project(session: Session, scope: Scope, project_id: UUID) -> Project:
     return project
 
 
-def find_project_by_name(session: Session, scope: Scope, name: str) -> Project:
-    """One project. Raises ProjectNotFound."""
-    project = ProjectRepository(session, scope).find_by_name(name)
-    if project is None:
-        raise ProjectNotFound(f"there is no project named '{name}'")
-    return project
-
-
 def list_projects(
     session: Session, scope: Scope, page: PageRequest, *, name: str | None = None
 ) -> tuple[list[Project], str | None]:

@@ -78,7 +78,6 @@ class Model:
         self.inputs = {node.name: Tensor(node) for node in session.get_inputs()}
         self.outputs = [Tensor(node) for node in session.get_outputs()]
         self.output_names = [tensor.name for tensor in self.outputs]
-        self.first_input = next(iter(self.inputs.values()), None)
         self.batchable = self._is_batchable()
         self.cost_seconds = self._measure()
         self.inline = self.cost_seconds <= INLINE_LIMIT_SECONDS
@@ -136,7 +135,7 @@ class Model:
         except Exception as error:  # noqa: BLE001  the graph's own reasons are of no type
             log("variant refuses a batch of two zeros", variant=self.name, error=str(error))
             return False
-        return all(len(output) == 2 for output in answers)  # noqa: PLR2004
+        return all(len(output) == 2 for output in answers)  # noqa: PLR2004 - as many as it was given
 
     def _measure(self) -> float:
         """Median seconds of a batch of one; infinite when zeros are no legal input."""

@@ -1,6 +1,6 @@
 """Random augmentation of a whole batch on the device, by kornia."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from worker.training.config import Augmentation
 
@@ -11,7 +11,7 @@ def build_augmentation(settings: Augmentation, image_shape: tuple[int, int, int]
     Its randomness comes from torch's global generator, which checkpoints keep.
     """
     # Half a second of imports on top of torch: only a training that augments should pay.
-    from kornia import augmentation as kornia  # noqa: PLC0415
+    from kornia import augmentation as kornia  # noqa: PLC0415 - see above
 
     if not settings.enabled:
         return nn.Identity()
@@ -30,9 +30,3 @@ def build_augmentation(settings: Augmentation, image_shape: tuple[int, int, int]
     if settings.horizontal_flip:
         stages.append(kornia.RandomHorizontalFlip(p=0.5))
     return nn.Sequential(*stages)
-
-
-def augmented(augmentation: nn.Module, images: Tensor) -> Tensor:
-    """Images float [N, C, H, W] in [0, 1], changed at random."""
-    changed: Tensor = augmentation(images)
-    return changed
