@@ -32,9 +32,9 @@ def follow(session: Session, scope: Scope, job: Job, settings: Settings) -> date
     attempt = JobRepository(session, scope).open_attempt(job.id)
     now = database_now(session)
     # A placed job has an open attempt with an assignment: both are made in one transaction and ended in another.
-    assert attempt is not None  # noqa: S101
+    assert attempt is not None  # noqa: S101 - see above
     state = fleet.assignment_state(session, scope, attempt.assignment_id, settings.control)
-    assert state is not None  # noqa: S101
+    assert state is not None  # noqa: S101 - see above
     reports = fleet.unapplied_reports(session, scope, attempt.assignment_id)
     ended: Report | None = None
     for report in reports:

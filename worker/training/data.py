@@ -98,14 +98,14 @@ def _stack(rows: list[_Row], decoded: list[NDArray[np.uint8]]) -> NDArray[np.uin
     if min(height, width) < MINIMUM_SIDE:
         raise _bad(f"The images are {width}x{height} pixels.", f"They need at least {MINIMUM_SIDE} each way.")
     channels = max(image.ndim for image in decoded)
-    stacked = np.empty((len(decoded), 3 if channels == 3 else 1, height, width), np.uint8)  # noqa: PLR2004
+    stacked = np.empty((len(decoded), 3 if channels == 3 else 1, height, width), np.uint8)  # noqa: PLR2004 - colours or axes
     for place, row, image in zip(stacked, rows, decoded, strict=True):
         if image.shape[:2] != (height, width):
             raise _bad(
                 f"{row.path} is {image.shape[1]}x{image.shape[0]} pixels, {rows[0].path} is {width}x{height}.",
                 "Bring all images to one size first.",
             )
-        place[:] = image if image.ndim == 2 else image.transpose(2, 0, 1)  # noqa: PLR2004
+        place[:] = image if image.ndim == 2 else image.transpose(2, 0, 1)  # noqa: PLR2004 - colours or axes
     return stacked
 
 

@@ -108,7 +108,7 @@ def signature(architecture: Architecture, classes: list[str]) -> dict[str, Any]:
         "classes": classes,
         "preprocessing": {
             "layout": "NCHW",
-            "colour": "RGB" if architecture.image_shape[0] == 3 else "grayscale",  # noqa: PLR2004
+            "colour": "RGB" if architecture.image_shape[0] == 3 else "grayscale",  # noqa: PLR2004 - red, green, blue
             "range": [0, 255],
             "inside_the_model": "multiplication by 1/255",
         },

@@ -48,7 +48,7 @@ def best_model(trainer: Trainer) -> SmallCnn:
 
 def _export(process: JobProcess, trainer: Trainer, model: SmallCnn, dataset: ImageDataset) -> Path:
     # The exporter and ONNX Runtime take a second to import; the first step should not wait for them.
-    from worker.training.export import export_artifact  # noqa: PLC0415
+    from worker.training.export import export_artifact  # noqa: PLC0415 - see above
 
     folder = process.work_folder / "artifact"
     images = dataset.splits["validation"].images[:COMPARED_IMAGES]

@@ -67,8 +67,7 @@ def configure_backends(device: torch.device, threads: int) -> None:
     if device.type == "cpu":
         torch.use_deterministic_algorithms(mode=True)
         # Filling every new tensor with NaN would cost time and find only bugs of torch itself.
-        # (mypy does not know the attribute: torch makes it at run time.)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # made at run time
     else:
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.fp32_precision = "tf32"
