@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_the_claim_reads_due_rows_only(past: Tenant, submit: Callable[..., Any],
     with controller_database.unit_of_work() as session:
         plan = plan_of(session, "jobs", lambda: queue.claim(session, Job, lease_seconds=30, limit=50))
         session.rollback()
-    assert "Index Scan using ix_jobs_due" in plan, plan
+    assert "ix_jobs_due" in plan, plan
     assert "Index Cond: (due_at <= statement_timestamp())" in plan, plan
     assert "Seq Scan" not in plan, plan
 
@@ -113,7 +114,8 @@ def test_a_pass_over_many_jobs_of_several_tenants(
             body = {"project_id": str(tenant.project_id), "name": f"nap-{number}", "instance_type": SHAPE}
             assert client.post("/api/v1/sleep-jobs", json=body).status_code == 201
     began, handled = time.perf_counter(), 0
-    while handled < 200:
+    # Jobs of other tests may be due as well, and on a slow machine the first ones are due again before the last.
+    while any(_statuses(make_client(tenant))["queued"] for tenant in tenants):
         count = jobs_control(context)
         assert count > 0
         handled += count
@@ -121,6 +123,10 @@ def test_a_pass_over_many_jobs_of_several_tenants(
     record_property("milliseconds_per_job", milliseconds)
     print(f"{handled} jobs, {milliseconds:.1f} ms each")  # noqa: T201 - a figure for the reader
     for tenant in tenants:
-        items = make_client(tenant).get("/api/v1/jobs", params={"limit": 100}).json()["items"]
-        assert sum(item["status"] == "starting" for item in items) == 1
-        assert sum(item["status"] == "provisioning" for item in items) == 49
+        assert _statuses(make_client(tenant)) == {"starting": 1, "provisioning": 49}
+
+
+def _statuses(client: TestClient) -> Counter[str]:
+    """How many jobs of the tenant stand in each status."""
+    items = client.get("/api/v1/jobs", params={"limit": 100}).json()["items"]
+    return Counter(item["status"] for item in items)
