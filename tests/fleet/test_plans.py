@@ -1,6 +1,7 @@
 """Query plans of the instance controller with a long past behind it."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
@@ -83,14 +84,19 @@ def test_the_controllers_questions_enter_indexes(past: UUID, controller_database
             lambda repository, _, __: repository.instances(include_terminated=True, limit=50),
         ),
         ("assignments", "ix_assignments_instance", lambda repository, each, _: repository.last_assignment_end(each)),
-        ("assignments", "ix_assignments_instance", lambda repository, each, _: repository.open_assignments(each)),
+        (
+            "assignments",
+            # Which of the two is cheaper depends on how many assignments are open at all.
+            "ix_assignments_instance|uq_assignments_open_instance",
+            lambda repository, each, _: repository.open_assignments(each),
+        ),
     ]
     with controller_database.unit_of_work() as session:
         act_as(session, tenant.organization_id)
         repository = FleetRepository(session, tenant.scope)
         for table, index, ask in questions:
             plan = plan_of(session, table, lambda ask=ask: ask(repository, past, tenant))  # type: ignore[misc]  # bound now
-            assert index in plan, plan
+            assert re.search(index, plan), plan
             assert "Seq Scan" not in plan, plan
             assert rows_removed(plan) < ENDED / 100, plan
 
