@@ -79,7 +79,9 @@ def demo(
     settings = _settings(home)
     console = make_console()
 
-    def on_ready(_state: "RunState") -> int | None:
+    def on_ready(state: "RunState") -> int | None:
+        where = settings.home / "owner.json"
+        console.print(f"dashboard: {state.addresses['api']}   log in with email and password of {where}", markup=False)
         try:
             status = run_demo(settings.home, report, console)
         except ModelyardError as error:
@@ -221,9 +223,18 @@ def _become(module: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def _settings(home: Path | None) -> "Settings":
+    from pydantic import ValidationError
+
+    from backend.commands.output import tell_error
     from backend.core.settings import Settings
 
-    return Settings() if home is None else Settings(home=home)
+    try:
+        return Settings() if home is None else Settings(home=home)
+    except ValidationError as error:
+        for wrong in error.errors(include_input=False, include_url=False):
+            name = "MODELYARD_" + "__".join(str(part) for part in wrong["loc"]).upper()
+            tell_error(f"{name}: {wrong['msg']}", output="table")
+        raise typer.Exit(2) from None
 
 
 def _ports(api_port: int | None, gateway_port: int | None) -> dict[str, int]:

@@ -3,7 +3,7 @@
 Every run: instance types of this host, the gateway's token, a price for each SKU that has none. First run only
 (there is no organization yet): the organization "Default" with its quota, an owner with a random password, an API
 key; these credentials go to `owner.json` in the home, mode 0600, written whole before the commit. A crash between
-the two leaves a file that opens nothing, and the next run replaces it.
+the two leaves a file that opens nothing, and the next run replaces it. Later runs renew the addresses in it.
 """
 
 import ipaddress
@@ -76,6 +76,7 @@ def seed(settings: Settings) -> SeedResult:
             _seed_gateway(session, gateway_token)
             first = session.scalar(select(Organization.id).order_by(Organization.id).limit(1))
             if first is not None:
+                _renew_addresses(owner_file, settings)
                 return SeedResult(created=False, organization_id=first, owner_file=owner_file)
             credentials = _make_first_organization(session, security)
             _write_private(owner_file, credentials | _addresses(settings))
@@ -161,6 +162,16 @@ def _addresses(settings: Settings) -> dict[str, str]:
         "api_url": f"http://{_reachable(settings.api.host)}:{settings.api.port}",
         "gateway_url": f"http://{_reachable(settings.gateway.host)}:{settings.gateway.port}",
     }
+
+
+def _renew_addresses(owner_file: Path, settings: Settings) -> None:
+    """Ports may differ from the last start's: `owner.json` names those of this one. Nothing else in it changes."""
+    try:
+        content = json.loads(owner_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # moved away by its owner, or no longer ours to understand
+    if isinstance(content, dict) and content != (renewed := content | _addresses(settings)):
+        _write_private(owner_file, renewed)
 
 
 def _reachable(host: str) -> str:

@@ -114,12 +114,14 @@ class Endpoints(Room):
         poll_seconds: float = 0.2,
         told: Callable[[Endpoint], None] | None = None,
     ) -> Endpoint:
-        """Wait for a status. Raises EndpointFailed, TimedOut."""
+        """Wait for a status; `told` hears of every change. Raises EndpointFailed, TimedOut."""
         until = time.monotonic() + timeout_seconds
+        last: Endpoint | None = None
         while True:
             endpoint = self.get(endpoint_id)
-            if told is not None:
+            if told is not None and endpoint != last:
                 told(endpoint)
+            last = endpoint
             if endpoint.status == status:
                 return endpoint
             if endpoint.status == "failed":

@@ -70,12 +70,14 @@ class Jobs(Room):
         poll_seconds: float = 0.2,
         told: Callable[[Job], None] | None = None,
     ) -> Job:
-        """Wait until it has completed. Raises JobDidNotComplete, TimedOut."""
+        """Wait until it has completed; `told` hears of every change. Raises JobDidNotComplete, TimedOut."""
         until = time.monotonic() + timeout_seconds
+        last: Job | None = None
         while True:
             job = self.get(job_id)
-            if told is not None:
+            if told is not None and job != last:
                 told(job)
+            last = job
             if job.status == "completed":
                 return job
             if job.ended:

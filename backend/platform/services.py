@@ -83,6 +83,7 @@ def _servers(platform: Platform) -> list[ChildSpec]:
             ready=postgres.ready,
             stop_signal=postgres.stop_signal,
             stop_grace_seconds=30.0,
+            hidden=["duplicate key value violates unique constraint"],  # a name that is taken: the caller gets a 409
             environment={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
         ),
         ChildSpec(
@@ -139,7 +140,15 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
             after=["migrate", "valkey"],
             ready=accepts_tcp(settings.api.host, settings.api.port),
         ),
-        _python(platform, "worker", ["backend.cli", "worker"], working, after=["migrate", "valkey"]),
+        _python(
+            platform,
+            "worker",
+            ["backend.cli", "worker"],
+            working,
+            after=["migrate", "valkey"],
+            # The local provider starts last and stops first; the worker asks again by itself.
+            hidden=["localhost.sock does not answer: [Errno 2]", "this host is shutting down"],
+        ),
         _python(platform, "beat", beat_arguments, beat, after=["migrate", "valkey"]),
     ]
 
@@ -190,6 +199,7 @@ def _python(
     prepare: Callable[[], None] | None = None,
     death_signal: int = signal.SIGKILL,
     stop_grace_seconds: float = 15.0,
+    hidden: Sequence[str] = (),
 ) -> ChildSpec:
     return ChildSpec(
         name=name,
@@ -201,6 +211,7 @@ def _python(
         prepare=prepare,
         death_signal=death_signal,
         stop_grace_seconds=stop_grace_seconds,
+        hidden=hidden,
     )
 
 

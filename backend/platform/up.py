@@ -35,9 +35,14 @@ def up(settings: Settings, *, ports: Mapping[str, int] | None = None, on_ready: 
     """
     chosen = _with_ports(settings, ports or {})
     addresses = {"api": chosen.api.url, "gateway": f"http://{chosen.gateway.host}:{chosen.gateway.port}"}
+
+    def listed() -> list[ChildSpec]:
+        say(f"starting on {chosen.home}, logs in its folder `logs`; this takes a few seconds")
+        return services(_platform(chosen))
+
     return run_home(
         chosen.home,
-        specs=lambda: services(_platform(chosen)),
+        specs=listed,
         ports={"api": service_ports(chosen)[0], "gateway": service_ports(chosen)[1]},
         addresses=addresses,
         on_ready=on_ready,

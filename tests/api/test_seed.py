@@ -87,6 +87,19 @@ def test_the_first_boot_gives_credentials_that_work_and_the_next_ones_nothing(
         assert session.scalars(select(Quota.max_instances)).all() == [4]
 
 
+def test_a_start_on_other_ports_renews_the_addresses_and_nothing_else(fresh: Settings) -> None:
+    path = seed(fresh).owner_file
+    before = json.loads(path.read_text())
+    fresh.api.port, fresh.gateway.port = 18700, 18701
+    assert not seed(fresh).created
+    addresses = {"api_url": "http://127.0.0.1:18700", "gateway_url": "http://127.0.0.1:18701"}
+    assert json.loads(path.read_text()) == before | addresses
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.unlink()
+    seed(fresh)
+    assert not path.exists(), "credentials that were put away stay away"
+
+
 def test_prices_are_exact_and_what_people_set_stays(fresh: Settings, controller: Database) -> None:
     seed(fresh)
     with controller.unit_of_work() as session:

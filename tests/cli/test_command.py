@@ -75,6 +75,15 @@ def test_a_wrong_command_line_exits_2(words: list[str]) -> None:
 
 
 @pytest.mark.unit
+def test_a_setting_that_cannot_be_is_named_by_its_variable(tmp_path: Path) -> None:
+    told = Command({"MODELYARD_HOME": str(tmp_path / "home"), "MODELYARD_API__PORT": "eighty"})("up")
+    assert told.status == 2
+    assert "MODELYARD_API__PORT" in told.stderr
+    assert "eighty" not in told.stderr, "a setting may be a secret"
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.unit
 def test_without_a_platform_it_says_what_to_do(tmp_path: Path) -> None:
     told = Command({"MODELYARD_HOME": str(tmp_path)})("jobs", "list")
     assert told.status == 1

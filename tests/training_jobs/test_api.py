@@ -1,0 +1,72 @@
+"""What cannot be trained is refused when it is asked for, and no job is left of it."""
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from backend.core.ids import new_id
+from tests.datasets.files import Uploader, archive, digits
+from tests.fixtures.database import Tenant
+from tests.fixtures.engine import SHAPE, Hand
+
+pytestmark = pytest.mark.integration
+URL = "/api/v1/training-jobs"
+
+
+@pytest.fixture
+def body(client: TestClient, tenant: Tenant, ready_instance: Any) -> dict[str, Any]:
+    """A request that is accepted."""
+    hand: Hand = ready_instance(tenant)
+    assert hand.instance_id
+    made = client.post(
+        "/api/v1/datasets", json={"project_id": str(tenant.project_id), "name": "digits", "kind": "image"}
+    )
+    dataset_id = made.json()["id"]
+    assert Uploader(client, dataset_id).send(archive(digits())).status_code == 200
+    frozen = client.post(f"/api/v1/datasets/{dataset_id}/versions", json={"splits": {"train": 20, "validation": 10}})
+    assert frozen.status_code == 201, frozen.text
+    return {
+        "project_id": str(tenant.project_id),
+        "name": "first",
+        "dataset_version_id": frozen.json()["id"],
+        "model_name": "digits",
+        "instance_type": SHAPE,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"algorithm": "fortune-telling"}, 422, "algorithm"),
+        ({"algorithm": 7}, 422, "algorithm"),
+        ({"hyperparameters": {"epochs": "many"}}, 422, "epochs"),
+        ({"hyperparameters": {"epochs": 0}}, 422, "epochs"),
+        ({"hyperparameters": {"epoch": 2}}, 422, "epoch"),
+        ({"dataset_version_id": "digits"}, 422, "dataset_version_id"),
+        ({"dataset_version_id": str(new_id())}, 404, "dataset version"),
+        ({"project_id": str(new_id())}, 404, "project"),
+        ({"model_name": "no spaces"}, 422, "model_name"),
+        ({"instance_type": "ml.none"}, 422, "instance"),
+        ({"market": "black"}, 422, "market"),
+        ({"max_attempts": 0}, 422, "max_attempts"),
+        ({"surprise": 1}, 422, "surprise"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_and_leaves_nothing(
+    client: TestClient, body: dict[str, Any], change: dict[str, Any], status: int, said: str
+) -> None:
+    answer = client.post(URL, json=body | change)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert said in answer.text
+    assert client.get("/api/v1/jobs").json()["items"] == []
+    assert client.get("/api/v1/models").json()["items"] == []
+
+
+def test_a_name_is_taken_once(client: TestClient, body: dict[str, Any]) -> None:
+    assert client.post(URL, json=body).status_code == 201
+    answer = client.post(URL, json=body)
+    assert answer.status_code == 409, answer.text
+    assert "first" in answer.json()["detail"]
+    assert len(client.get("/api/v1/jobs").json()["items"]) == 1
