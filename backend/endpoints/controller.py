@@ -20,12 +20,15 @@ from backend.endpoints.replicas import ACTOR
 from backend.endpoints.repository import EndpointRepository
 from backend.endpoints.variants import ServingKey, serving_key
 
+AT_ONCE: Final = timedelta(0)
 SOON: Final = timedelta(seconds=1)
 LATER: Final = timedelta(seconds=5)
 MAX_FAILURES: Final = 5
 STEADY: Final = timedelta(seconds=60)
 """A replica that served this long ends a row of failures."""
 LONGEST_PAUSE: Final = timedelta(seconds=60)
+PATIENCE: Final = timedelta(seconds=10)
+"""A gateway that asks but does not come to know the route holds an endpoint up for so long and no longer."""
 
 
 @dataclass
@@ -38,6 +41,7 @@ class View:
     keys: dict[UUID, ServingKey]
     open: list[Replica]
     kept: list[Replica]
+    unknown_to_gateways: bool = False
 
     @property
     def ready(self) -> list[Replica]:
@@ -50,8 +54,13 @@ class View:
         return self.endpoint.live_config_id == self.wanted.id
 
 
-def step(session: Session, scope: Scope, endpoint: Endpoint, settings: Settings) -> datetime | None:
-    """Move the endpoint as far as it can go now; returns when to look again, None = when somebody rings."""
+def step(
+    session: Session, scope: Scope, endpoint: Endpoint, settings: Settings, *, known_version: int | None
+) -> datetime | None:
+    """Move the endpoint as far as it can go now; returns when to look again, None = when somebody rings.
+
+    `known_version` of the routing table is what every living gateway has applied; None = no gateway lives.
+    """
     if endpoint.status == states.DELETED:
         return None
     repository = EndpointRepository(session, scope)
@@ -69,6 +78,7 @@ def step(session: Session, scope: Scope, endpoint: Endpoint, settings: Settings)
     _fill(session, scope, repository, view, failures)
     if len(view.ready) >= view.wanted.replica_count:
         _go_live(session, scope, view)
+        view.unknown_to_gateways = _unknown_to_gateways(session, view, known_version)
     _settle_status(session, view)
     return database_now(session) + _pause(view)
 
@@ -104,7 +114,7 @@ def _begin_update(session: Session, view: View) -> None:
     endpoint = view.endpoint
     live = endpoint.live_config_id
     if endpoint.status != states.FAILED and live is not None and view.keys[live] == view.keys[view.wanted.id]:
-        endpoint.live_config_id = view.wanted.id
+        _set_live(view)
     elif endpoint.status != states.UPDATING:
         _move(session, endpoint, states.UPDATING, f"config {view.wanted.number} is wanted")
 
@@ -159,12 +169,27 @@ def _add_replica(session: Session, repository: EndpointRepository, view: View) -
     return replica
 
 
+def _set_live(view: View) -> None:
+    """The wanted config answers; its route is in no table yet."""
+    view.endpoint.live_config_id = view.wanted.id
+    view.endpoint.route_version = None
+
+
+def _unknown_to_gateways(session: Session, view: View, known_version: int | None) -> bool:
+    """Whether a living gateway would still refuse a new endpoint's callers, or send them to the old config."""
+    endpoint = view.endpoint
+    if known_version is None or endpoint.status not in (states.CREATING, states.UPDATING):
+        return False
+    if endpoint.route_version is not None and endpoint.route_version <= known_version:
+        return False
+    ready_at = max((one.ready_at for one in view.ready if one.ready_at is not None), default=None)
+    return ready_at is not None and database_now(session) < ready_at + PATIENCE
+
+
 def _go_live(session: Session, scope: Scope, view: View) -> None:
     """Enough replicas of the wanted config answer: it becomes live, and whatever else there is goes."""
-    endpoint = view.endpoint
     if not view.is_live:
-        endpoint.live_config_id = view.wanted.id
-        endpoint.in_service_at = endpoint.in_service_at or database_now(session)
+        _set_live(view)
     kept = {replica.id for replica in view.kept}
     for replica in view.open:
         if replica.id not in kept and replica.ended_at is None:
@@ -178,9 +203,13 @@ def _settle_status(session: Session, view: View) -> None:
     """The status that the replicas allow, and a reason in plain words."""
     endpoint, ready, wanted = view.endpoint, len(view.ready), view.wanted.replica_count
     count = f"{ready} of {wanted} replicas in service"
+    if view.unknown_to_gateways:
+        endpoint.status_reason = f"{count}; the gateways are being told"
+        return
     if view.is_live and ready >= wanted:
         if endpoint.status != states.IN_SERVICE:
             _move(session, endpoint, states.IN_SERVICE, count)
+            endpoint.in_service_at = endpoint.in_service_at or database_now(session)
         endpoint.status_reason = count
         return
     answering = _answering(view)
@@ -201,6 +230,8 @@ def _answering(view: View) -> list[Replica]:
 
 
 def _pause(view: View) -> timedelta:
+    if view.unknown_to_gateways:
+        return AT_ONCE  # a gateway that has applied the table rings
     moving = any(one.status not in (states.IN_SERVICE, states.STARTING) for one in view.open if one.ended_at is None)
     complete = view.is_live and len(view.ready) >= view.wanted.replica_count
     return LATER if complete and not moving else SOON

@@ -15,9 +15,12 @@ router = APIRouter(prefix="/gateway/v1", include_in_schema=False)
 
 @router.get("/routes")
 def get_routes(
-    request: Request, version: Annotated[int, Query(ge=-1, le=2**62, description="the version it has")] = -1
+    request: Request, version: Annotated[int, Query(ge=-1, le=2**62, description="the version it has applied")] = -1
 ) -> Response:
-    """200 with a RouteSnapshot, 204 when the gateway has the current one. 401 without a gateway's token."""
+    """200 with a RouteSnapshot, 204 when the gateway has the current one. 401 without a gateway's token.
+
+    Postgres remembers what the gateway says it has applied: endpoints wait for it before they are in service.
+    """
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise GatewayTokenUnknown("a gateway token is required")

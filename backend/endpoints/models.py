@@ -31,7 +31,10 @@ from backend.core.db import (
 
 
 class Endpoint(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
-    """A stable address that answers inference. Users write `wanted_config_id` and `delete_requested_at`."""
+    """A stable address that answers inference. Users write `wanted_config_id` and `delete_requested_at`.
+
+    `route_version`: a version of the routing table that has the live config's route; None = not built yet.
+    """
 
     __tablename__ = "endpoints"
     __table_args__ = (
@@ -53,6 +56,7 @@ class Endpoint(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
     status_reason: Mapped[str]
     wanted_config_id: Mapped[UUID]
     live_config_id: Mapped[UUID | None]
+    route_version: Mapped[int | None]
     delete_requested_at: Mapped[datetime | None]
     max_body_bytes: Mapped[int]
     created_by: Mapped[str]
@@ -177,9 +181,14 @@ class RouteTable(Base):
 
 
 class Gateway(Identified, Timestamped, Base):
-    """A gateway process group that may read the routing table; token as SHA-256."""
+    """A gateway process group that may read the routing table; token as SHA-256.
+
+    `known_version`: the version of the routing table that it said it has applied when it last asked, at `seen_at`.
+    """
 
     __tablename__ = "gateways"
 
     name: Mapped[str] = mapped_column(unique=True)
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    known_version: Mapped[int | None]
+    seen_at: Mapped[datetime | None]

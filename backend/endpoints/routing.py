@@ -1,6 +1,8 @@
 """The routing table: built from rows, whole, in every control pass; its version grows only when it changed."""
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy.orm import Session
@@ -8,31 +10,44 @@ from sqlalchemy.orm import Session
 from backend.core import wire
 from backend.core.auth import permissions_of
 from backend.core.clock import database_now
+from backend.core.db import ring_after_commit
 from backend.endpoints import routing_repository as repository
 from backend.endpoints.errors import GatewayTokenUnknown
 from backend.endpoints.models import Endpoint, ProductionVariant, Replica
+from backend.endpoints.service import CONTROL
 from backend.endpoints.variants import serving_key
+
+SEEN_WITHIN: Final = timedelta(seconds=5)
+"""A gateway asks every second; one that was silent for longer is down and nobody waits for it."""
 
 
 def publish_routes(session: Session) -> bool:
     """Rebuild the routing table of all tenants. Needs the controller role. True = it changed."""
     table = repository.lock_table(session)
-    body = build_routes(session)
-    if body == table.body:
-        return False
-    table.body = body
-    table.version += 1
-    table.built_at = database_now(session)
-    return True
+    endpoints = repository.live_endpoints(session)
+    body = build_routes(session, endpoints)
+    changed = body != table.body
+    if changed:
+        table.body = body
+        table.version += 1
+        table.built_at = database_now(session)
+    ids = {route["endpoint_id"] for route in body["routes"]}
+    routed = [
+        (one.id, one.live_config_id)
+        for one in endpoints
+        if str(one.id) in ids and one.live_config_id is not None and one.route_version is None
+    ]
+    if routed:
+        repository.note_routed(session, routed, table.version)
+    return changed
 
 
-def build_routes(session: Session) -> dict[str, Any]:
+def build_routes(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """`routes` and `keys` of a wire.RouteSnapshot, in plain JSON types and a stable order.
 
     A route stands for an endpoint with at least one replica in service that fits its live config. Keys are those of
     every organization with a route whose role and scopes allow `invoke`.
     """
-    endpoints = repository.live_endpoints(session)
     replicas = repository.answering_replicas(session)
     ids = {endpoint.live_config_id for endpoint in endpoints if endpoint.live_config_id is not None}
     ids |= {replica.config_id for replica in replicas}
@@ -79,10 +94,24 @@ def _route(endpoint: Endpoint, variants: list[ProductionVariant], replicas: list
     )
 
 
+def version_known_to_gateways(session: Session) -> int | None:
+    """The newest version that every gateway seen lately has applied; None = no gateway was seen, wait for none.
+
+    Needs the controller role.
+    """
+    return repository.least_known_version(session, SEEN_WITHIN)
+
+
 def read_routes(session: Session, token_hash: bytes, version: int) -> wire.RouteSnapshot | None:
-    """The routing table for a gateway; None when it has this version. Raises GatewayTokenUnknown."""
-    if not repository.is_gateway(session, token_hash):
+    """The routing table for a gateway that has applied `version`; None when that is the current one.
+
+    Its version is remembered, and the controller woken when it is a new one. Raises GatewayTokenUnknown.
+    """
+    is_news = repository.note_gateway(session, token_hash, version)
+    if is_news is None:
         raise GatewayTokenUnknown("this token belongs to no gateway")
+    if is_news:
+        ring_after_commit(session, CONTROL)
     found = repository.routes_after(session, token_hash, version)
     if found is None:
         return None

@@ -1,16 +1,16 @@
 """SQL of routing, across tenants. Unscoped on purpose: only the controller builds the routing table."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, or_, select, text
+from sqlalchemy import Row, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from backend.endpoints import states
-from backend.endpoints.models import Endpoint, EndpointConfig, ProductionVariant, Replica, RouteTable
+from backend.endpoints.models import Endpoint, EndpointConfig, Gateway, ProductionVariant, Replica, RouteTable
 from backend.identity.models import ApiKey
 
 
@@ -74,10 +74,42 @@ def valid_keys(
     ).all()
 
 
-def is_gateway(session: Session, token_hash: bytes) -> bool:
-    """Whether a gateway has this token (by its SECURITY DEFINER function)."""
-    found = session.execute(text("SELECT gateway_id FROM auth_gateway(:presented)"), {"presented": token_hash})
-    return found.one_or_none() is not None
+def note_routed(session: Session, routed: Sequence[tuple[UUID, UUID]], version: int) -> None:
+    """Write the version on endpoints (id, live config) that have none, if that config is still the live one.
+
+    One that somebody else holds is left for the next pass: the table must not wait for a tenant's row.
+    """
+    mine = (
+        select(Endpoint.id)
+        .where(tuple_(Endpoint.id, Endpoint.live_config_id).in_(routed), Endpoint.route_version.is_(None))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    session.execute(
+        update(Endpoint)
+        .where(Endpoint.id.in_(session.scalars(mine).all()))
+        .values(route_version=version)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def least_known_version(session: Session, seen_within: timedelta) -> int | None:
+    """The oldest version that a gateway seen lately has applied; None when none was seen."""
+    return session.scalar(
+        select(func.min(func.coalesce(Gateway.known_version, -1))).where(
+            Gateway.seen_at > func.clock_timestamp() - seen_within
+        )
+    )
+
+
+def note_gateway(session: Session, token_hash: bytes, version: int) -> bool | None:
+    """Record what the gateway with this token has applied (by its SECURITY DEFINER function).
+
+    True = it had another version when it last asked; None = no gateway has this token.
+    """
+    is_news: bool | None = session.scalar(
+        text("SELECT is_news FROM gateway_seen(:presented, :version)"), {"presented": token_hash, "version": version}
+    )
+    return is_news
 
 
 def routes_after(session: Session, token_hash: bytes, version: int) -> tuple[int, dict[str, Any]] | None:

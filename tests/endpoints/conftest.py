@@ -1,5 +1,7 @@
 """A small world around endpoints: model versions, instances that boot, agents that report, a controller that ticks."""
 
+import hashlib
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from fastapi import FastAPI
+from sqlalchemy import delete, func, select, update
+from starlette.testclient import TestClient
 
 from backend import kinds
 from backend.core import wire
@@ -16,7 +20,7 @@ from backend.core.db import Database, act_as
 from backend.core.ids import new_id
 from backend.core.settings import Settings
 from backend.core.storage import ObjectStore
-from backend.endpoints.models import Endpoint, Replica
+from backend.endpoints.models import Endpoint, Gateway, Replica
 from backend.endpoints.service import EndpointDetail, get_endpoint
 from backend.fleet import service as fleet
 from backend.fleet import states as fleet_states
@@ -202,6 +206,29 @@ def make_world(
     yield lambda tenant: World(tenant, app_database, controller_database, control_context)
     with controller_database.unit_of_work() as session:
         session.execute(update(Endpoint).values(due_at=None, lease_token=None))
+
+
+@pytest.fixture
+def make_gateway(app: FastAPI, controller_database: Database) -> Iterator[Callable[[], TestClient]]:
+    """Make a gateway with its token; afterwards no endpoint of another test waits for it."""
+    made: list[bytes] = []
+
+    def make() -> TestClient:
+        token = secrets.token_urlsafe()
+        made.append(hashlib.sha256(token.encode()).digest())
+        with controller_database.unit_of_work() as session:
+            session.add(Gateway(name=f"gateway-{new_id()}", token_hash=made[-1]))
+        return TestClient(app, headers={"Authorization": f"Bearer {token}"}, raise_server_exceptions=False)
+
+    yield make
+    with controller_database.unit_of_work() as session:
+        session.execute(delete(Gateway).where(Gateway.token_hash.in_(made)))
+
+
+@pytest.fixture
+def gateway(make_gateway: Callable[[], TestClient]) -> TestClient:
+    """A gateway with its token."""
+    return make_gateway()
 
 
 @pytest.fixture

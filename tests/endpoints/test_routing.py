@@ -1,7 +1,6 @@
 """The routing table: what gateways get, when its version grows, and who may read it."""
 
 import hashlib
-import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,8 +14,7 @@ from starlette.testclient import TestClient
 
 from backend.core import wire
 from backend.core.db import Database
-from backend.core.ids import new_id
-from backend.endpoints.models import Gateway, RouteTable
+from backend.endpoints.models import RouteTable
 from backend.identity.models import ApiKey
 from tests.endpoints.conftest import World
 from tests.fixtures.database import Tenant
@@ -24,15 +22,6 @@ from tests.fixtures.database import Tenant
 pytestmark = pytest.mark.integration
 URL = "/api/v1/endpoints"
 ROUTES = "/gateway/v1/routes"
-
-
-@pytest.fixture
-def gateway(app: FastAPI, controller_database: Database) -> TestClient:
-    """A gateway with its token."""
-    token = secrets.token_urlsafe()
-    with controller_database.unit_of_work() as session:
-        session.add(Gateway(name=f"gateway-{new_id()}", token_hash=hashlib.sha256(token.encode()).digest()))
-    return TestClient(app, headers={"Authorization": f"Bearer {token}"}, raise_server_exceptions=False)
 
 
 def snapshot(gateway: TestClient) -> wire.RouteSnapshot:

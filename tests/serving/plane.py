@@ -66,12 +66,14 @@ class RouteServer:
 
     def __init__(self) -> None:
         self.snapshot = RouteSnapshot(version=0, routes=[], keys=[])
+        self.asked: list[str] = []
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                owner.asked.append(self.path)
                 if self.headers["Authorization"] != f"Bearer {GATEWAY_TOKEN}":
                     self.reply(401, b"")
                 elif self.path == f"/gateway/v1/routes?version={owner.snapshot.version}":
@@ -93,6 +95,10 @@ class RouteServer:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
+
+    def versions_told(self) -> list[int]:
+        """The versions that gateways said they have applied, oldest first."""
+        return [int(path.rpartition("=")[2]) for path in self.asked]
 
     def publish(self, routes: list[Route], keys: list[RouteKey]) -> None:
         self.snapshot = RouteSnapshot(version=self.snapshot.version + 1, routes=routes, keys=keys)

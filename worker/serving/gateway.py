@@ -13,6 +13,7 @@ import contextlib
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from worker.serving.routesource import RouteSource
 
 LISTEN_BACKLOG = 1024
 TICK_SECONDS = 0.5
+APPLY_SECONDS = 30.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -69,9 +71,20 @@ async def serve(*, home: Path, api: str, token_file: Path, listener: socket.sock
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, gateway: Gateway, snapshot: RouteSnapshot) -> None:
-    """Hand a snapshot from the polling thread to the loop, which may have ended meanwhile."""
+    """Have the loop apply a snapshot, and wait for it in the polling thread. Raises TimeoutError.
+
+    The loop may have ended meanwhile, which ends the process and this thread with it.
+    """
+    applied = threading.Event()
+
+    def take() -> None:
+        gateway.take(snapshot)
+        applied.set()
+
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(gateway.take, snapshot)
+        loop.call_soon_threadsafe(take)
+        if not applied.wait(APPLY_SECONDS):
+            raise TimeoutError(f"the routing table could not be applied in {APPLY_SECONDS:.0f} s")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

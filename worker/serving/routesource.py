@@ -1,5 +1,8 @@
 """Where the routing table comes from: `GET {api}/gateway/v1/routes?version=N` each second, in a thread.
 
+N is the version that the gateway has applied, not one that it has only read: the control plane calls an endpoint in
+service once the gateways know it. So a new table is told a moment after it was applied, not a second.
+
 200 = a RouteSnapshot, 204 or 304 = unchanged, anything else or no answer = keep the table there is. A new
 table is on disk before it is used. One connection is kept open, so a poll costs a round trip.
 """
@@ -18,13 +21,15 @@ from worker.serving import table
 from worker.serving.log import log
 
 POLL_SECONDS = 1.0
+TELL_SECONDS = 0.05
+"""Between applying a table and saying so: replica processes that are new in it say hello meanwhile."""
 TIMEOUT_SECONDS = 5.0
 SNAPSHOT_LIMIT_BYTES = 256 * 1024 * 1024
 UNCHANGED = {204, 304}
 
 
 class RouteSource(threading.Thread):
-    """Polls until `stop`; `take` is called in this thread with every new snapshot."""
+    """Polls until `stop`; `take` is called in this thread with every new snapshot and returns when it is applied."""
 
     def __init__(
         self, *, api: str, token_file: Path, path: Path, version: int, take: Callable[[RouteSnapshot], None]
@@ -46,18 +51,21 @@ class RouteSource(threading.Thread):
     def run(self) -> None:
         """The thread's work."""
         while not self._over.is_set():
-            problem = ""
+            problem, pause = "", POLL_SECONDS
             try:
-                self._poll()
+                if self._poll():
+                    pause = TELL_SECONDS
             except (OSError, http.client.HTTPException, msgspec.DecodeError, ValueError) as error:
                 problem = f"{type(error).__name__}: {error}"
                 self._disconnect()
             if problem != self._problem:
                 self._problem = problem
                 log("routes cannot be fetched" if problem else "routes are fetched again", error=problem)
-            self._over.wait(POLL_SECONDS)
+            self._over.wait(pause)
+        self._disconnect()
 
-    def _poll(self) -> None:
+    def _poll(self) -> bool:
+        """Ask once; True = a new table was applied."""
         connection = self._connect()
         connection.request(
             "GET",
@@ -69,18 +77,19 @@ class RouteSource(threading.Thread):
         if reply.will_close:
             self._disconnect()
         if reply.status in UNCHANGED:
-            return
+            return False
         if reply.status != http.client.OK:
             raise ValueError(f"the control plane answered {reply.status}")
         snapshot = msgspec.json.decode(content, type=RouteSnapshot)
         if snapshot.version == self._version:
-            return
+            return False
         try:
             table.save(self._path, content)
         except OSError as error:
             log("routing table cannot be saved", error=str(error))
-        self._version = snapshot.version
         self._take(snapshot)
+        self._version = snapshot.version
+        return True
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None:
