@@ -45,8 +45,8 @@ def publish_routes(session: Session) -> bool:
 def build_routes(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """`routes` and `keys` of a wire.RouteSnapshot, in plain JSON types and a stable order.
 
-    A route stands for an endpoint with at least one replica in service that fits its live config. Keys are those of
-    every organization with a route whose role and scopes allow `invoke`.
+    A route stands for an endpoint with at least one replica in service that fits its live config. Keys are all
+    whose role and scopes allow `invoke`: an organization without an endpoint has valid keys too.
     """
     replicas = repository.answering_replicas(session)
     ids = {endpoint.live_config_id for endpoint in endpoints if endpoint.live_config_id is not None}
@@ -61,7 +61,6 @@ def build_routes(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, A
         own = [one for one in replicas if one.endpoint_id == endpoint.id and keys[one.config_id] == keys[live]]
         if own:
             routes.append(_route(endpoint, variants[live], own))
-    organizations = {endpoint.organization_id for endpoint in endpoints}
     found: dict[str, Any] = msgspec.to_builtins(
         {
             "routes": routes,
@@ -72,7 +71,7 @@ def build_routes(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, A
                     token_sha256=row.token_hash.hex(),
                     expires_at=row.expires_at.timestamp() if row.expires_at is not None else None,
                 )
-                for row in repository.valid_keys(session, organizations)
+                for row in repository.valid_keys(session)
                 if "invoke" in permissions_of(row.role, row.scopes)
             ],
         }

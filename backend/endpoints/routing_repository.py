@@ -60,13 +60,12 @@ def variants(session: Session, config_ids: set[UUID]) -> dict[UUID, list[Product
 
 
 def valid_keys(
-    session: Session, organization_ids: set[UUID]
+    session: Session,
 ) -> Sequence[Row[UUID, UUID, bytes, datetime | None, str, list[str]]]:
     """(organization, id, token hash, expiry, role, scopes) of API keys neither revoked nor expired, by id."""
     return session.execute(
         select(ApiKey.organization_id, ApiKey.id, ApiKey.token_hash, ApiKey.expires_at, ApiKey.role, ApiKey.scopes)
         .where(
-            ApiKey.organization_id.in_(organization_ids),
             ApiKey.revoked_at.is_(None),
             or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()),
         )
