@@ -1,10 +1,12 @@
 """`modelyard up` as a person meets it: a second one, a busy port, Ctrl-C, a restart in the middle of a job."""
 
+import contextlib
 import signal
 import socket
 import subprocess
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from backend.platform.folders import runtime_folder
@@ -37,6 +39,14 @@ def test_a_second_up_on_the_same_home_says_who_runs_and_harms_nothing(platform: 
     assert str(platform.process.pid) in ended.stderr
     assert {name: platform.child(name).pid for name in before} == before
     assert platform.client().me()
+
+
+def test_it_listens_on_two_ports_of_this_host_alone(platform: RunningPlatform) -> None:
+    heard = set()
+    for process in platform.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            heard |= {one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN}
+    assert heard == {("127.0.0.1", platform.api_port), ("127.0.0.1", platform.gateway_port)}
 
 
 def test_a_busy_port_is_named_with_the_option_that_changes_it(new_platform: Callable[[], RunningPlatform]) -> None:
