@@ -1,7 +1,7 @@
 """REST routes shared by all kinds of job: list, read, follow, stop."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, status
@@ -29,6 +29,7 @@ from backend.jobs.schemas import (
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 
+JobStatus = Literal["queued", "provisioning", "starting", "running", "stopping", "completed", "failed", "stopped"]
 Short = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 
@@ -61,7 +62,7 @@ def list_jobs(
     page: PageParameters,
     project_id: UUID | None = None,
     kind: Short = None,
-    status: Short = None,
+    status: JobStatus | None = None,
     name: Annotated[Short, Query(description="part of the name")] = None,
 ) -> Page[JobRead]:
     """Jobs of all kinds, newest first."""

@@ -9,13 +9,12 @@ from playwright.sync_api import Browser, Page, Request, expect
 
 from frontend.app import create_dashboard
 from frontend.render import FOLDER, load_manifest
-from tests.frontend.browser import CHROMIUM, chromium, log_in, visiting
+from tests.frontend.browser import chromium, log_in, visiting
 from tests.frontend.sample import EMAIL, PASSWORD, SamplePlatform, job
 from tests.frontend.server import serving
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
 AXE = FOLDER / "assets" / "node_modules" / "axe-core" / "axe.min.js"
 SCRIPT_LIMIT_BYTES = 400_000

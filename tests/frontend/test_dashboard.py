@@ -27,7 +27,7 @@ from frontend.app import PagesMount, install
 from frontend.pages.jobs import STOP_POLLING
 from frontend.services import Services
 from frontend.views import JobQuery
-from tests.frontend.browser import CHROMIUM, chromium, log_in, visiting
+from tests.frontend.browser import chromium, log_in, visiting
 from tests.frontend.conftest import PASSWORD, STEPS, Member, write_log
 from tests.frontend.server import serving
 from tests.frontend.test_pages import parse
@@ -258,7 +258,6 @@ def test_without_the_bundle_pages_say_how_to_build_it(own_api: FastAPI, tmp_path
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_in_a_browser_a_member_logs_in_and_watches_a_job(
     site: FastAPI, member: Member, make_job: Callable[..., UUID]
 ) -> None:

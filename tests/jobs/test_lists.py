@@ -1,10 +1,12 @@
 """Jobs are listed in pages, newest first, and narrowed by filters."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from starlette.testclient import TestClient
 
+from backend.jobs.api import JobStatus
+from backend.jobs.states import ALL
 from tests.fixtures.database import Tenant
 from tests.fixtures.engine import SHAPE
 
@@ -54,3 +56,7 @@ def test_bad_parameters_are_refused(client: TestClient, query: str) -> None:
     answer = client.get(f"{URL}?{query}")
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_filter_knows_every_status() -> None:
+    assert set(get_args(JobStatus)) == set(ALL)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from worker.training.config import Hyperparameters
+from worker.training.augmentation import build_augmentation
+from worker.training.config import Augmentation, Hyperparameters
 from worker.training.models import Architecture, parameter_count
 from worker.training.precision import threads_for
 from worker.training.schedule import learning_rate
@@ -53,3 +54,28 @@ def test_rates_stay_positive_and_below_the_top(schedule: str, warmup: float) -> 
 )
 def test_threads_follow_the_work_of_a_step(side: int, cpu_count: float, threads: int) -> None:
     assert threads_for(64 * side * side * 32, cpu_count) == threads
+
+
+def test_augmentation_moves_images_by_the_global_generator_and_keeps_their_form() -> None:
+    images = torch.zeros((16, 1, 28, 28))
+    images[:, :, 8:20, 12:16] = 1.0
+    augmentation = build_augmentation(Augmentation(rotation_degrees=15, translate=0.1), (1, 28, 28))
+    torch.manual_seed(5)
+    once = augmentation(images)
+    torch.manual_seed(5)
+    again = augmentation(images)
+    assert once.shape == images.shape
+    assert torch.equal(once, again)
+    moved = (once - images).abs().sum(dim=(1, 2, 3))
+    assert (moved > 1).all()
+    assert len({round(float(each), 3) for each in moved}) > 10
+    # What was drawn is still there: an augmented digit has about the ink of the digit.
+    assert (once.sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3)) - 1).abs().max() < 0.5
+    off = build_augmentation(Augmentation(enabled=False), (1, 28, 28))
+    assert torch.equal(off(images), images)
+
+
+def test_crops_and_flips_are_of_the_original_size() -> None:
+    images = torch.rand((4, 3, 20, 20))
+    augmentation = build_augmentation(Augmentation(crop_padding=3, horizontal_flip=True), (3, 20, 20))
+    assert augmentation(images).shape == images.shape
