@@ -28,6 +28,7 @@ from backend.fleet.models import Assignment, Instance, InstanceHeartbeat, Instan
 from backend.fleet.sync import sync
 from backend.registry.models import Model, ModelVersion
 from tests.fixtures.database import Tenant
+from tests.fixtures.engine import FIRST_IN_LINE
 from worker.context import ControlContext
 from worker.tasks import endpoints as task
 
@@ -97,7 +98,7 @@ class World:
             session.execute(
                 update(Endpoint)
                 .where(Endpoint.organization_id == self.tenant.organization_id, Endpoint.due_at.is_not(None))
-                .values(due_at=func.clock_timestamp())
+                .values(due_at=func.clock_timestamp() - FIRST_IN_LINE)
             )
         return task.control(self.context)
 

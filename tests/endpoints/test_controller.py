@@ -16,6 +16,7 @@ from backend.endpoints import states
 from backend.endpoints.models import Endpoint, Replica
 from backend.fleet.models import Assignment, Instance, InstanceHeartbeat, Quota
 from tests.endpoints.conftest import TYPE, World
+from tests.fixtures.engine import api_has_been_up
 from worker.tasks import endpoints as task
 
 pytestmark = pytest.mark.integration
@@ -139,6 +140,7 @@ def test_a_replica_whose_agent_is_silent_is_lost_and_replaced(create: Callable[.
     endpoint_id = create()
     (first,) = world.bring_up(endpoint_id)
     with world.controller.unit_of_work() as session:
+        api_has_been_up(session)
         session.execute(
             update(InstanceHeartbeat)
             .where(InstanceHeartbeat.instance_id == first.instance_id)

@@ -15,7 +15,7 @@ from backend.core import wire
 from backend.core.db import Database
 from backend.fleet.models import Assignment, AssignmentHeartbeat, Instance, InstanceHeartbeat
 from tests.fixtures.database import Tenant
-from tests.fixtures.engine import Hand
+from tests.fixtures.engine import Hand, api_has_been_up
 
 pytestmark = pytest.mark.integration
 
@@ -55,6 +55,7 @@ def usage(database: Database, tenant: Tenant) -> list[UsageRecord]:
 def let_time_pass(database: Database, hand: Hand, seconds: int) -> None:
     """Make every heartbeat of the instance older, as silence would."""
     with database.unit_of_work() as session:
+        api_has_been_up(session)
         for model, column in (
             (InstanceHeartbeat, InstanceHeartbeat.instance_id == hand.instance_id),
             (AssignmentHeartbeat, AssignmentHeartbeat.organization_id.is_not(None)),
