@@ -94,6 +94,7 @@ def create_budget(body: BudgetCreate, principal: BillingReader, session: Transac
         amount=body.amount,
         alert_percents=body.alert_percents,
         hold_at_limit=body.hold_at_limit,
+        tags=body.tags,
     )
     return BudgetView.of(status)
 
@@ -120,6 +121,7 @@ def change_budget(budget_id: UUID, body: BudgetChange, principal: BillingReader,
         amount=body.amount,
         alert_percents=body.alert_percents,
         hold_at_limit=body.hold_at_limit,
+        tags=body.tags,
     )
     return BudgetView.of(status)
 

@@ -52,10 +52,15 @@ def create_budget(
     amount: Decimal,
     alert_percents: list[int],
     hold_at_limit: bool,
+    tags: dict[str, str] | None = None,
 ) -> BudgetStatus:
     """A new budget for a project, or for all. Raises ProjectNotFound."""
     budget = Budget(
-        project_id=project_id, amount=amount, alert_percents=sorted(alert_percents), hold_at_limit=hold_at_limit
+        project_id=project_id,
+        amount=amount,
+        alert_percents=sorted(alert_percents),
+        hold_at_limit=hold_at_limit,
+        tags=tags or {},
     )
     try:
         with session.begin_nested():
@@ -85,6 +90,7 @@ def change_budget(
     amount: Decimal | None = None,
     alert_percents: list[int] | None = None,
     hold_at_limit: bool | None = None,
+    tags: dict[str, str] | None = None,
 ) -> BudgetStatus:
     """Change what is given. Raises BudgetNotFound."""
     budget = _load(session, principal.scope, budget_id)
@@ -94,6 +100,8 @@ def change_budget(
         budget.alert_percents = sorted(alert_percents)
     if hold_at_limit is not None:
         budget.hold_at_limit = hold_at_limit
+    if tags is not None:
+        budget.tags = tags
     session.flush()
     _audit(session, principal, "budget.change", budget)
     return _status(session, principal.scope, budget, database_now(session))

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, fun
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.core.db import Base, Identified, TenantOwned, Timestamped, tenant_key, tenant_reference
+from backend.core.db import Base, Identified, Tagged, TenantOwned, Timestamped, tenant_key, tenant_reference
 
 
 class Price(Identified, Timestamped, Base):
@@ -105,7 +105,7 @@ class Charge(Identified, TenantOwned, Timestamped, Base):
     to_at: Mapped[datetime]
 
 
-class Budget(Identified, TenantOwned, Timestamped, Base):
+class Budget(Identified, TenantOwned, Tagged, Timestamped, Base):
     """A monthly limit on charges; `hold_at_limit` stops new spending when it is reached."""
 
     __tablename__ = "budgets"

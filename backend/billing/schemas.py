@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from backend.billing import rating
 from backend.billing.budgets import BudgetStatus
+from backend.core.fields import Tags
 
 Exact = Annotated[
     Decimal,
@@ -195,16 +196,18 @@ class BudgetCreate(BaseModel):
     amount: Amount
     alert_percents: Percents = [50, 80, 100]
     hold_at_limit: bool = False
+    tags: Tags = Field(default_factory=dict)
 
 
 class BudgetChange(BaseModel):
-    """What to change; what is absent stays."""
+    """What to change; what is absent stays. `tags` replaces all tags."""
 
     model_config = ConfigDict(extra="forbid")
 
     amount: Amount | None = None
     alert_percents: Percents | None = None
     hold_at_limit: bool | None = None
+    tags: Tags | None = None
 
 
 class BudgetView(BaseModel):
@@ -218,6 +221,7 @@ class BudgetView(BaseModel):
     spent: Exact
     alerts: list[int]
     reached: bool
+    tags: dict[str, str]
     created_at: datetime
 
     @classmethod
@@ -230,6 +234,7 @@ class BudgetView(BaseModel):
             amount=budget.amount,
             alert_percents=budget.alert_percents,
             hold_at_limit=budget.hold_at_limit,
+            tags=budget.tags,
             spent=status.spent,
             alerts=status.alerts,
             reached=status.reached,

@@ -11,6 +11,7 @@ import pytest
 
 import backend
 from backend.core.errors import DomainError
+from backend.tables import METADATA
 from worker.app import app, controls
 
 pytestmark = pytest.mark.unit
@@ -128,3 +129,12 @@ def test_every_domain_error_has_a_code_of_its_own() -> None:
     assert [code for code, count in codes.items() if count > 1] == []
     assert all(code.replace("_", "").isalnum() and code == code.lower() for code in codes)
     assert all(400 <= error.status < 600 and error.title for error in ours)
+
+
+def test_every_resource_of_the_api_carries_tags() -> None:
+    tagged = {name for name, table in METADATA.tables.items() if "tags" in table.columns}
+    resources = {
+        "api_keys", "budgets", "dataset_versions", "datasets", "endpoints", "instances", "jobs", "model_versions",
+        "models", "organizations", "projects",
+    }  # fmt: skip
+    assert tagged == resources

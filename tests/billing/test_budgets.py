@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
 
 from backend.billing import budgets, service
 from backend.billing.errors import BudgetNotFound, SpendingHoldNotFound
@@ -148,3 +149,12 @@ def test_budgets_of_others_and_their_projects_are_not_found(
         budgets.get_budget(session, mine.scope, budget_id)
     with pytest.raises(ProjectNotFound):
         make_budget(app_database, mine, 1, project_id=other.project_id)
+
+
+def test_a_budget_carries_tags(client: TestClient) -> None:
+    made = client.post("/api/v1/budgets", json={"amount": "5", "tags": {"team": "vision"}})
+    assert (made.status_code, made.json()["tags"]) == (201, {"team": "vision"})
+    place = f"/api/v1/budgets/{made.json()['id']}"
+    assert client.patch(place, json={"amount": "6"}).json()["tags"] == {"team": "vision"}
+    assert client.patch(place, json={"tags": {}}).json()["tags"] == {}
+    assert client.patch(place, json={"tags": {"": "x"}}).status_code == 422
