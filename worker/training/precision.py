@@ -54,9 +54,9 @@ def threads_for(batch_values: int, cpu_count: float) -> int:
     """How many threads a step is worth: one per 8 million values (pixels x channels) of a batch's first
     feature map, at most the CPUs.
 
-    Threads wait for each other by spinning at the end of every operator. A small step gains little by a second
-    thread on an idle machine, and loses up to 20 times on a busy one. The count depends on the job alone, so a
-    resumed training adds its numbers in the same order.
+    Threads wait for each other by spinning at the end of every operator. For a small step a second thread is
+    worth 1.6 times the speed on an idle machine and can cost 20 times on a shared one, so small steps take one
+    (decision 11). The count depends on the job alone, so a resumed training adds its numbers in the same order.
     """
     return max(1, min(int(cpu_count), batch_values // VALUES_PER_THREAD))
 
