@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Select, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
@@ -31,9 +32,9 @@ class JobRepository:
         self._session = session
         self._organization_id = scope.organization_id
 
-    def add(self, row: object) -> None:
-        """Insert a row of this organization."""
-        self._session.add(row)
+    def add(self, *rows: object) -> None:
+        """Insert rows of this organization, those of a table together."""
+        self._session.add_all(rows)
         self._session.flush()
 
     def job(self, job_id: UUID, *, lock: bool = False) -> Job | None:
@@ -95,6 +96,18 @@ class JobRepository:
             .order_by(Checkpoint.step.desc(), Checkpoint.created_at.desc())
             .limit(1)
         ).one_or_none()
+
+    def newest_checkpoints(self, job_ids: Sequence[UUID]) -> dict[UUID, Checkpoint]:
+        """The same for many jobs, by job; those without one are left out."""
+        if not job_ids:
+            return {}
+        rows = self._session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.organization_id == self._organization_id, Checkpoint.job_id.in_(job_ids))
+            .ext(distinct_on(Checkpoint.job_id))
+            .order_by(Checkpoint.job_id, Checkpoint.step.desc(), Checkpoint.created_at.desc())
+        )
+        return {row.job_id: row for row in rows}
 
     def checkpoint_exists(self, attempt_id: UUID, step: int) -> bool:
         """Whether this attempt's checkpoint is recorded."""
@@ -165,3 +178,11 @@ class JobRepository:
 
     def _jobs(self) -> Select[Job]:
         return select(Job).where(Job.organization_id == self._organization_id)
+
+
+def open_assignments(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Unscoped, for the sweep: assignment of the open attempt → job. Needs the controller role."""
+    rows = session.execute(
+        select(Attempt.assignment_id, Attempt.job_id).where(Attempt.job_id.in_(job_ids), Attempt.ended_at.is_(None))
+    )
+    return {row.assignment_id: row.job_id for row in rows}

@@ -30,6 +30,7 @@ SQL_ALLOWED = {
     "backend/core/migrate.py": "roles and the schema's version",
     "backend/core/queue.py": "leases, for every domain's rows",
     "backend/endpoints/routing_repository.py": "a second repository of its domain: the routing table",
+    "backend/fleet/sweep_repository.py": "a second repository of its domain: what a sweep asks of all tenants' rows",
     "backend/fleet/agent_auth.py": "one call of a SECURITY DEFINER function, before there is a scope",
     "backend/seed.py": "first rows, written before there is anybody to act as",
     "backend/uptime.py": "one row, written by API processes only",
