@@ -50,7 +50,7 @@ def ensure_all(settings: Settings, instance_ids: Sequence[UUID]) -> None:
         pipeline = client.pipeline(transaction=False)
         for each in instance_ids:
             if str(each) not in known:
-                pipeline.execute_command(*_set_user(secret, each))
+                pipeline.execute_command(*_set_user(secret, each))  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
         pipeline.execute()
     except redis.RedisError as error:
         log.debug("broker_users_not_changed", error=str(error))

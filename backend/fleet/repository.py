@@ -344,7 +344,7 @@ def living_instances(session: Session, provider: str) -> dict[str, tuple[UUID, U
     return {row.tag: (row.id, row.organization_id, row.status) for row in rows}
 
 
-def age_seconds(since: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]) -> Extract:
+def age_seconds(since: ColumnElement[datetime] | InstrumentedAttribute[datetime | None]) -> Extract:
     """Seconds since then. The clock starts anew with the API and stands still while the API does not beat (★7)."""
     up_since = select(ApiUptime.up_since).where(ApiUptime.id == 1).scalar_subquery()
     beat_at = select(ApiUptime.beat_at).where(ApiUptime.id == 1).scalar_subquery()

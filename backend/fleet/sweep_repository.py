@@ -26,12 +26,13 @@ from backend.fleet.repository import age_seconds
 def undisturbed_assignments(session: Session, assignment_ids: Collection[UUID], lost_after: float) -> set[UUID]:
     """Open assignments that run as they should: no report waits, nobody is silent, no drain is to be passed on."""
     unapplied = exists().where(Report.assignment_id == Assignment.id, Report.applied_at.is_(None))
-    spoken_of = func.coalesce(age_seconds(AssignmentHeartbeat.received_at), age_seconds(Assignment.created_at))
+    # Inside: the age of a time that is absent would be counted from the API's start.
+    spoken_of = age_seconds(func.coalesce(AssignmentHeartbeat.received_at, Assignment.created_at))
     return set(
         session.scalars(
             select(Assignment.id)
             .join(Instance, Instance.id == Assignment.instance_id)
-            .outerjoin(InstanceHeartbeat, InstanceHeartbeat.instance_id == Instance.id)
+            .join(InstanceHeartbeat, InstanceHeartbeat.instance_id == Instance.id)
             .outerjoin(AssignmentHeartbeat, AssignmentHeartbeat.assignment_id == Assignment.id)
             .where(
                 Assignment.id.in_(assignment_ids),
@@ -74,7 +75,7 @@ def undisturbed_instances(
     )
     rows = session.execute(
         select(Instance.id, Instance.provider, Instance.tag)
-        .outerjoin(InstanceHeartbeat, InstanceHeartbeat.instance_id == Instance.id)
+        .join(InstanceHeartbeat, InstanceHeartbeat.instance_id == Instance.id)
         .where(
             Instance.id.in_(instance_ids),
             _heard(lost_after),
@@ -87,7 +88,7 @@ def undisturbed_instances(
 
 
 def _heard(lost_after: float) -> ColumnElement[bool]:
-    return func.coalesce(age_seconds(InstanceHeartbeat.received_at), 0) <= lost_after
+    return age_seconds(InstanceHeartbeat.received_at) <= lost_after
 
 
 def _assignment_slice_due(slice_seconds: float, first_slice: float) -> ColumnElement[bool]:
