@@ -12,7 +12,7 @@ SHAPE = "local.cpu"
 
 TENANTS = """
     INSERT INTO organizations (id, account_id, name, slug)
-    SELECT uuidv7(), lpad(n::text, 12, '1'), 'organization ' || n, 'organization-' || n
+    SELECT uuidv7(), (100000000000 + n)::text, 'organization ' || n, 'organization-' || n
     FROM generate_series(1, %(tenants)s) n;
     INSERT INTO projects (id, organization_id, name, description)
     SELECT uuidv7(), id, 'digits', '' FROM organizations;
@@ -154,7 +154,10 @@ class Estate:
 
     def count_due(self, moment: datetime) -> int:
         """Jobs and instances that were due then and still are."""
-        due = "SELECT (SELECT count(*) FROM jobs WHERE due_at <= %s) + (SELECT count(*) FROM instances WHERE due_at <= %s)"
+        due = (
+            "SELECT (SELECT count(*) FROM jobs WHERE due_at <= %s)"
+            " + (SELECT count(*) FROM instances WHERE due_at <= %s)"
+        )
         row = self._connection.execute(due, (moment, moment)).fetchone()
         assert row is not None
         return int(row[0])

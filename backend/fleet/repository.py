@@ -117,9 +117,9 @@ class FleetRepository:
     def idle(
         self, *, project_id: UUID, instance_type: str, market: str, subject_ids: Sequence[UUID]
     ) -> Sequence[Instance]:
-        """Ready instances without an assignment for these subjects, locked against other takers.
+        """Ready instances without an assignment, one for each of these subjects at most, locked against other takers.
 
-        Those asked for on their behalf come first; then, for each subject without one, one that anybody may take.
+        Those asked for on their behalf come first, then those that anybody may take.
         """
         held = select(Hold.id).where(Hold.instance_id == Instance.id, Hold.ended_at.is_(None))
         anybodys = or_(
@@ -127,15 +127,7 @@ class FleetRepository:
             held.exists(),
             Instance.ready_at < func.clock_timestamp() - TAKE_OVER_AFTER,
         )
-        shape = (Instance.project_id == project_id, Instance.instance_type == instance_type, Instance.market == market)
-        own = self._lock_idle(*shape, Instance.requested_for.in_(subject_ids), limit=len(subject_ids))
-        missing = len(subject_ids) - len({instance.requested_for for instance in own})
-        if missing == 0:
-            return own
-        not_own = Instance.id.not_in([instance.id for instance in own])
-        return [*own, *self._lock_idle(*shape, anybodys, not_own, limit=missing)]
-
-    def _lock_idle(self, *conditions: ColumnElement[bool], limit: int) -> list[Instance]:
+        asked_for = Instance.requested_for.in_(subject_ids)
         busy = select(Assignment.id).where(Assignment.instance_id == Instance.id, Assignment.ended_at.is_(None))
         found = self._session.scalars(
             self._instances()
@@ -143,11 +135,14 @@ class FleetRepository:
                 Instance.status == states.READY,
                 Instance.drain_requested_at.is_(None),
                 Instance.interruption_notice.is_(None),
+                Instance.project_id == project_id,
+                Instance.instance_type == instance_type,
+                Instance.market == market,
                 ~busy.exists(),
-                *conditions,
+                or_(asked_for, anybodys),
             )
-            .order_by(Instance.ready_at)
-            .limit(limit)
+            .order_by(asked_for.desc().nulls_last(), Instance.ready_at)
+            .limit(len(subject_ids))
             .with_for_update(skip_locked=True, key_share=True)
         ).all()
         # Taken between the query's snapshot and its lock: a statement of its own sees that.

@@ -130,6 +130,8 @@ def _start_attempts(session: Session, scope: Scope, pairs: Sequence[tuple[Job, I
     repository = JobRepository(session, scope)
     # A job that was never tried has no checkpoint.
     checkpoints = repository.newest_checkpoints([job.id for job, _ in pairs if job.attempt_count > 0])
+    names = {job.instance_type for job, _ in pairs}
+    shapes = {name: fleet.get_instance_type(session, scope, name) for name in names}
     attempts: list[Attempt] = []
     work: list[fleet.Work] = []
     for job, instance in pairs:
@@ -144,7 +146,7 @@ def _start_attempts(session: Session, scope: Scope, pairs: Sequence[tuple[Job, I
                 resource_kind="job",
                 resource_id=job.id,
                 resource_name=job.name,
-                spec=specs.attempt_spec(session, scope, job, attempts[-1], checkpoint),
+                spec=specs.attempt_spec(session, scope, job, attempts[-1], checkpoint, shapes[job.instance_type]),
             )
         )
     for attempt, assignment in zip(attempts, fleet.assign_all(session, scope, work), strict=True):

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
 from backend.core.wire import AttemptSpec, CheckpointRef, FileRef
-from backend.fleet import service as fleet
+from backend.fleet.models import InstanceType
 from backend.jobs.kinds import kind_of
 from backend.jobs.models import Attempt, Checkpoint, Job
 
@@ -15,11 +15,10 @@ SYSTEM_SHARE = 0.15
 
 
 def attempt_spec(
-    session: Session, scope: Scope, job: Job, attempt: Attempt, checkpoint: Checkpoint | None
+    session: Session, scope: Scope, job: Job, attempt: Attempt, checkpoint: Checkpoint | None, shape: InstanceType
 ) -> AttemptSpec:
     """Entry point, parameters, inputs by digest, checkpoint to resume from, limits of the shape."""
     kind = kind_of(job.kind)
-    shape = fleet.get_instance_type(session, scope, job.instance_type)
     return AttemptSpec(
         job_id=str(job.id),
         attempt_id=str(attempt.id),

@@ -18,7 +18,7 @@ from worker.app import controls
 from worker.context import ControlContext
 from worker.leases import until_done, work_in_groups
 
-BATCH: Final = 200
+BATCH: Final = 400
 LOOK: Final = 1000
 
 
