@@ -15,9 +15,8 @@ use more statements than STATEMENTS says. Rates and latencies are told, not judg
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -118,7 +117,9 @@ def fill(site: Site, name: str, rows: int) -> Subject:
     tenant = site.tenant(name)
     given = {"organization": tenant.organization_id, "project": tenant.project_id}
     for statement in (JOBS, DATASETS, MODELS, PROJECTS, ENDPOINTS):
-        used = {key: value for key, value in (given | {"shape": SHAPE, "count": rows}).items() if f":{key}" in statement}
+        used = {
+            key: value for key, value in (given | {"shape": SHAPE, "count": rows}).items() if f":{key}" in statement
+        }
         site.fill(statement, **used)
     attempt = site.running_attempt(tenant, "measured")
     site.fill(CHUNKS, organization=tenant.organization_id, job=attempt.job_id)
@@ -302,7 +303,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="small sizes: shows that it runs, measures little")
     short = parser.parse_args(arguments).short
     sizes = Sizes(0.3, 1, 100, 1000) if short else Sizes(3.0, 3, FEW, MANY)
-    print(f"{'':24} " + " ".join(f"{f'{clients} clients: rate, p99':>20}" for clients in CLIENTS) + "  CPU, SQL, growth")
+    print(
+        f"{'':24} " + " ".join(f"{f'{clients} clients: rate, p99':>20}" for clients in CLIENTS) + "  CPU, SQL, growth"
+    )
     found = lines(run(sizes))
     print(json.dumps(found))
     return 0 if all(one["met"] for one in found) else 1

@@ -132,9 +132,7 @@ class _Caller(asyncio.Protocol):
             self._done.set_result(None)
 
 
-async def _run(
-    address: tuple[str, int], requests: Sequence[bytes], clients: int, seconds: float, begin: int
-) -> Seen:
+async def _run(address: tuple[str, int], requests: Sequence[bytes], clients: int, seconds: float, begin: int) -> Seen:
     loop = asyncio.get_running_loop()
     numbers = count(begin)
     callers: list[_Caller] = []
