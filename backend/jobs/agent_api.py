@@ -18,7 +18,7 @@ from backend.core.storage import CHUNK_BYTES, ObjectStore, new_spool
 from backend.datasets.service import record_blob
 from backend.fleet import subjects
 from backend.fleet import sync as agents
-from backend.fleet.agent_auth import AgentCaller
+from backend.fleet.agent_auth import AgentCaller, agent_unit_of_work
 
 router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 
@@ -69,25 +69,25 @@ def _answer(message: msgspec.Struct) -> Response:
 
 
 @router.post("/hello")
-def hello(request: Request, agent: AgentCaller, body: Body) -> Response:
+def hello(request: Request, body: Body) -> Response:
     """An agent's first words after a boot or a restart."""
-    said = _decode(body, wire.HelloRequest)
-    state = request.app.state
-    with state.database.unit_of_work(agent.scope) as session:
-        return _answer(agents.hello(session, agent.scope, agent.instance_id, said, state.settings))
+    with agent_unit_of_work(request) as (session, agent):
+        said = _decode(body, wire.HelloRequest)
+        return _answer(agents.hello(session, agent.scope, agent.instance_id, said, request.app.state.settings))
 
 
 @router.post("/sync")
-def sync(request: Request, agent: AgentCaller, body: Body) -> Response:
+def sync(request: Request, body: Body) -> Response:
     """Reports and heartbeats in, desired state out."""
-    said = _decode(body, wire.SyncRequest)
     state = request.app.state
-    if any(isinstance(report.body, wire.Logs) for report in said.reports):
-        # Object storage first, under a key that a replay overwrites with itself; the row follows with the report.
-        with state.database.unit_of_work(agent.scope) as session:
-            mine = set(agents.open_assignments(session, agent.scope, agent.instance_id))
-        _store_logs(state.storage, agent.organization_id, mine, said)
-    with state.database.unit_of_work(agent.scope) as session:
+    with agent_unit_of_work(request) as (session, agent):
+        said = _decode(body, wire.SyncRequest)
+        if not any(isinstance(report.body, wire.Logs) for report in said.reports):
+            return _answer(agents.sync(session, agent.scope, agent.instance_id, said, state.settings))
+        mine = set(agents.open_assignments(session, agent.scope, agent.instance_id))
+    # Object storage first, under a key that a replay overwrites with itself; the row follows with the report.
+    _store_logs(state.storage, agent.organization_id, mine, said)
+    with agent_unit_of_work(request) as (session, agent):
         return _answer(agents.sync(session, agent.scope, agent.instance_id, said, state.settings))
 
 

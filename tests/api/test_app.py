@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import pytest
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from backend.core.db import Database
 from backend.core.migrate import SchemaUnknown
 from backend.core.settings import Settings
 from backend.fleet.models import ApiUptime
+from backend.identity.authentication import Authenticator
 from backend.uptime import Pulse, beat
 from tests.fixtures.database import Tenant
 
@@ -135,10 +137,11 @@ def test_no_other_site_may_ask(client: TestClient) -> None:
 def test_an_unexpected_error_is_a_problem_that_says_nothing(api_settings: Settings) -> None:
     app = create_app(api_settings)
 
-    def explode(_request: object) -> None:
-        raise ZeroDivisionError("secret")
+    class Exploding(Authenticator):
+        def __call__(self, *_: object) -> NoReturn:
+            raise ZeroDivisionError("secret")
 
-    app.state.authenticate = explode
+    app.state.authenticate = Exploding(app.state.database)
     client = TestClient(app, raise_server_exceptions=False)
     for headers in ({}, {"Idempotency-Key": "k"}):
         answer = client.post("/api/v1/projects", json={"name": "a"}, headers=headers)
