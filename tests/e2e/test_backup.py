@@ -178,7 +178,7 @@ def test_a_restored_platform_is_the_same_platform(
     client.endpoints.wait(client.endpoints.create(project, "digits", variants=[variant]).id)
     with InferenceClient(new.gateway_url, new.owner["api_key"]) as inference:
         answer = inference.infer("digits", **tensor(client.models.version(model).signature, bytes(64)))
-    assert answer["outputs"][0]["shape"] == [1, 10]
+    assert answer.body["outputs"][0]["shape"] == [1, 10]
     new.down()
 
 
