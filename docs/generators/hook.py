@@ -23,14 +23,13 @@ SECTIONS = {
 }
 """Folder below docs/ → title of the section that its pages join, the innermost folder first."""
 
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
 
 @cache
 def generated() -> dict[str, str]:
     """Path below docs/ → Markdown, of every page that is made from code."""
-    from docs.generators import api, cli, decisions, metrics, pictures, settings  # noqa: PLC0415 # MkDocs loads first
+    if str(ROOT) not in sys.path:  # MkDocs restores the path after it has loaded this file
+        sys.path.insert(0, str(ROOT))
+    from docs.generators import api, cli, decisions, metrics, pictures, settings  # noqa: PLC0415 # as above
 
     made: dict[str, str] = {}
     for module in (api, cli, settings, metrics, pictures, decisions):
