@@ -54,6 +54,11 @@ def check_schema(engine: Engine) -> str:
     return current
 
 
+def knows_schema(revision: str) -> bool:
+    """Whether this build can run on, or upgrade, a database at this revision."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+
+
 def _alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))

@@ -1,0 +1,1 @@
+"""The documentation: pages, and `generators`, which make the pages that follow from code."""
