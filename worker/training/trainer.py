@@ -45,9 +45,11 @@ class Position:
 class Trainer:
     """One training of one model. `advance` and `step` are public: benchmarks run the very same loop."""
 
-    def __init__(self, process: JobProcess, settings: Hyperparameters, dataset: ImageDataset) -> None:
+    def __init__(
+        self, process: JobProcess, settings: Hyperparameters, dataset: ImageDataset, compute: Compute | None = None
+    ) -> None:
         self.settings = settings
-        self.compute = Compute.choose(settings.precision)
+        self.compute = compute or Compute.choose(settings.precision)
         self.architecture = Architecture.of(settings, dataset.image_shape, len(dataset.classes))
         _, height, width = dataset.image_shape
         batch_values = settings.batch_size * height * width * settings.width
@@ -214,8 +216,14 @@ class Trainer:
             f"{device}."
         )
         if folder is not None:
-            self._restore(read_checkpoint(folder))
+            checkpoint = read_checkpoint(folder, self._process.spec.resume_step)
+            self._restore(checkpoint.state)
             self._process.log(f"Resumed at step {self.position.step} of {self.total_steps}.")
+            if checkpoint.torch_version != str(torch.__version__):
+                self._process.log(
+                    f"The checkpoint was written by PyTorch {checkpoint.torch_version}, this is {torch.__version__}: "
+                    "the last bits of the weights may differ from an uninterrupted training's."
+                )
 
     def _checkpoint_if_due(self, *, epoch_closed: bool = False) -> None:
         settings = self.settings
@@ -230,8 +238,12 @@ class Trainer:
             raise JobStopped
 
     def _checkpoint(self) -> None:
-        """Write and tell; a checkpoint of the same step already told is as good."""
+        """Write and tell; a checkpoint of the same step already told is as good.
+
+        Metrics go first: a training resumed from here does not measure what came before again.
+        """
         if self._written_step != self.position.step:
+            self._recorder.flush()
             folder = write_checkpoint(self._process.work_folder, self.position.step, self.state())
             self._process.checkpoint_written(self.position.step, folder)
             self._written_step = self.position.step
