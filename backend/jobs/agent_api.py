@@ -19,6 +19,7 @@ from backend.datasets.service import record_blob
 from backend.fleet import subjects
 from backend.fleet import sync as agents
 from backend.fleet.agent_auth import AgentCaller
+from backend.jobs import specs
 
 router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 
@@ -88,7 +89,11 @@ def sync(request: Request, agent: AgentCaller, body: Body) -> Response:
             mine = set(agents.open_assignments(session, agent.scope, agent.instance_id))
         _store_logs(state.storage, agent.organization_id, mine, said)
     with state.database.unit_of_work(agent.scope) as session:
-        return _answer(agents.sync(session, agent.scope, agent.instance_id, said, state.settings))
+        reply = agents.sync(session, agent.scope, agent.instance_id, said, state.settings)
+        if not reply.assignments and not reply.drain:
+            standby = specs.standby(session, agent.scope, agent.instance_id)
+            reply = msgspec.structs.replace(reply, standby=standby)
+        return _answer(reply)
 
 
 def _store_logs(storage: ObjectStore, organization_id: UUID, mine: set[str], said: wire.SyncRequest) -> None:
