@@ -225,6 +225,15 @@ class FleetRepository:
             or 0.0
         )
 
+    def latest_assignment(self, instance_id: UUID) -> Assignment | None:
+        """What the instance did last, or does."""
+        return self._session.scalars(
+            select(Assignment)
+            .where(Assignment.organization_id == self._organization_id, Assignment.instance_id == instance_id)
+            .order_by(Assignment.created_at.desc())
+            .limit(1)
+        ).one_or_none()
+
     def last_assignment_end(self, instance_id: UUID) -> datetime | None:
         """When the instance's latest assignment ended."""
         return self._session.scalar(

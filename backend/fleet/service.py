@@ -47,6 +47,14 @@ CONTROLLER = "controller:fleet"
 
 
 @dataclass(frozen=True)
+class ExpectedWork:
+    """What is likely to come to an idle instance: its shape, and the resource (a job, if it is one) that says so."""
+
+    shape: InstanceType
+    resource_id: UUID
+
+
+@dataclass(frozen=True)
 class AssignmentState:
     """What is known of an assignment now. `lost`: not heard of for longer than the grace, or its machine is gone."""
 
@@ -141,6 +149,21 @@ def give_up_request(session: Session, scope: Scope, subject_id: UUID) -> None:
         instance.requested_for = None
         instance.due_at = database_now(session)
         ring_after_commit(session, CONTROL)
+
+
+def expected_work(session: Session, scope: Scope, instance_id: UUID) -> ExpectedWork | None:
+    """Whom an idle instance was asked for, or after whom it is held; None where nothing is likely to come."""
+    repository = FleetRepository(session, scope)
+    instance = get_instance(session, scope, instance_id)
+    if instance.drain_requested_at is not None or instance.interruption_notice is not None:
+        return None
+    resource_id = instance.requested_for
+    if resource_id is None and repository.open_hold(instance_id) is not None:
+        last = repository.latest_assignment(instance_id)
+        resource_id = last.resource_id if last is not None else None
+    if resource_id is None:
+        return None
+    return ExpectedWork(get_instance_type(session, scope, instance.instance_type), resource_id)
 
 
 # --- assignments ----------------------------------------------------------------------------------

@@ -9,16 +9,19 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from backend.core import wire
 from backend.core.db import Database
 from backend.core.errors import Invalid, TooLarge
+from backend.core.settings import Settings
 from backend.core.storage import CHUNK_BYTES, ObjectStore, new_spool
 from backend.datasets.service import record_blob
 from backend.fleet import subjects
 from backend.fleet import sync as agents
-from backend.fleet.agent_auth import AgentCaller, agent_unit_of_work
+from backend.fleet.agent_auth import AgentCaller, AgentIdentity, agent_unit_of_work
+from backend.jobs import specs
 
 router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 
@@ -83,12 +86,22 @@ def sync(request: Request, body: Body) -> Response:
     with agent_unit_of_work(request) as (session, agent):
         said = _decode(body, wire.SyncRequest)
         if not any(isinstance(report.body, wire.Logs) for report in said.reports):
-            return _answer(agents.sync(session, agent.scope, agent.instance_id, said, state.settings))
+            return _answer(_record_and_reply(session, agent, said, state.settings))
         mine = set(agents.open_assignments(session, agent.scope, agent.instance_id))
     # Object storage first, under a key that a replay overwrites with itself; the row follows with the report.
     _store_logs(state.storage, agent.organization_id, mine, said)
     with agent_unit_of_work(request) as (session, agent):
-        return _answer(agents.sync(session, agent.scope, agent.instance_id, said, state.settings))
+        return _answer(_record_and_reply(session, agent, said, state.settings))
+
+
+def _record_and_reply(
+    session: Session, agent: AgentIdentity, said: wire.SyncRequest, settings: Settings
+) -> wire.SyncReply:
+    """Reports into rows; what should run here, and for an instance with nothing to run: what to load ahead."""
+    reply = agents.sync(session, agent.scope, agent.instance_id, said, settings)
+    if reply.assignments or reply.drain:
+        return reply
+    return msgspec.structs.replace(reply, standby=specs.standby(session, agent.scope, agent.instance_id))
 
 
 def _store_logs(storage: ObjectStore, organization_id: UUID, mine: set[str], said: wire.SyncRequest) -> None:

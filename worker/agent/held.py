@@ -13,6 +13,7 @@ from worker.agent.limits import remove_groups
 from worker.agent.replica import ReplicaRun
 from worker.agent.run import AgentHost, AssignmentRun, StopRequest, stopped
 from worker.agent.spool import Spool
+from worker.agent.standby import Standbys
 from worker.agent.state import AssignmentFolder, make_private
 from worker.agent.usage import SegmentShipper
 
@@ -56,6 +57,7 @@ class Holdings:
         self._root = make_private(folder / "assignments")
         self._refused = folder / "refused-usage"
         self._held: dict[AssignmentKey, Held] = {}
+        self._standbys = Standbys(host.sandbox, folder / "standby", host.settings.standby_entrypoints)
         self._draining: StopRequest | None = None
         self._advanced = False
 
@@ -63,6 +65,7 @@ class Holdings:
 
     def recover(self) -> None:
         """Take over what an agent before this one left: replay its reports, say that it was interrupted."""
+        self._standbys.recover()
         for path in sorted(self._root.iterdir()):
             folder = AssignmentFolder.load(path)
             if folder is None:
@@ -141,6 +144,8 @@ class Holdings:
         for wanted in reply.assignments:
             self._want(wanted)
         self._tidy(listed)
+        idle = self._draining is None and all(held.ended for held in self._held.values())
+        self._standbys.want(reply.standby if idle else None)
 
     def _want(self, wanted: Assignment) -> None:
         key = AssignmentKey(id=wanted.id, epoch=wanted.epoch)
@@ -166,7 +171,7 @@ class Holdings:
         self._held[key] = Held(folder, spool, run, self._shipper(folder) if run is None else run.shipper)
         if run is not None:
             _LOG.info("assignment %s, epoch %d: begins", key.id, key.epoch)
-            run.start()
+            run.start(self._standbys.take(wanted.attempt) if wanted.attempt is not None else None)
         else:
             spool.append(0.0, stopped(stop))
             folder.mark_ended()
@@ -195,12 +200,14 @@ class Holdings:
     def drain(self, request: StopRequest) -> None:
         """Begin nothing more, stop everything."""
         self._draining = request
+        self._standbys.end()
         for held in self._held.values():
             if held.run is not None:
                 held.run.stop(request)
 
     def abandon_all(self) -> None:
         """End everything at once, without a word; what is on disk stays."""
+        self._standbys.end()
         runs = [held.run for held in self._held.values() if held.run is not None]
         for run in runs:
             run.abandon()
