@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 
 from backend.billing import budgets, costs, pricing
+from backend.billing.errors import BudgetNotFound, MonthNotValid, SpendingHoldNotFound
 from backend.billing.repository import Filters
 from backend.billing.schemas import (
     BudgetChange,
@@ -25,6 +26,8 @@ from backend.billing.schemas import (
 )
 from backend.core.http import BillingReader, Reader, Transaction
 from backend.core.pagination import Page, PageParameters
+from backend.core.problems import raises
+from backend.projects.errors import ProjectNotFound
 
 PRINTABLE = r"^[\x20-\x7e]*$"
 
@@ -78,13 +81,13 @@ def list_prices(
     return PriceList(items=[PriceView.model_validate(row) for row in pricing.list_prices(session, at=moment)])
 
 
-@router.get("/invoices/{month}")
+@router.get("/invoices/{month}", responses=raises(MonthNotValid))
 def get_invoice(month: str, principal: Reader, session: Transaction) -> InvoiceView:
     """The bill of a month `yyyy-mm`, each line rounded once to cents."""
     return InvoiceView.model_validate(costs.get_invoice(session, principal.scope, month))
 
 
-@router.post("/budgets", status_code=201)
+@router.post("/budgets", status_code=201, responses=raises(ProjectNotFound))
 def create_budget(body: BudgetCreate, principal: BillingReader, session: Transaction) -> BudgetView:
     """A new budget."""
     status = budgets.create_budget(
@@ -105,13 +108,13 @@ def list_budgets(principal: Reader, session: Transaction) -> BudgetList:
     return BudgetList(items=[BudgetView.of(status) for status in budgets.list_budgets(session, principal.scope)])
 
 
-@router.get("/budgets/{budget_id}")
+@router.get("/budgets/{budget_id}", responses=raises(BudgetNotFound))
 def get_budget(budget_id: UUID, principal: Reader, session: Transaction) -> BudgetView:
     """One budget."""
     return BudgetView.of(budgets.get_budget(session, principal.scope, budget_id))
 
 
-@router.patch("/budgets/{budget_id}")
+@router.patch("/budgets/{budget_id}", responses=raises(BudgetNotFound))
 def change_budget(budget_id: UUID, body: BudgetChange, principal: BillingReader, session: Transaction) -> BudgetView:
     """Change amount, alerts, or whether it holds spending at its limit."""
     status = budgets.change_budget(
@@ -126,7 +129,7 @@ def change_budget(budget_id: UUID, body: BudgetChange, principal: BillingReader,
     return BudgetView.of(status)
 
 
-@router.delete("/budgets/{budget_id}", status_code=204)
+@router.delete("/budgets/{budget_id}", status_code=204, responses=raises(BudgetNotFound))
 def delete_budget(budget_id: UUID, principal: BillingReader, session: Transaction) -> Response:
     """Remove a budget; a hold it placed is lifted."""
     budgets.delete_budget(session, principal, budget_id)
@@ -140,7 +143,7 @@ def list_holds(principal: Reader, session: Transaction) -> SpendingHoldList:
     return SpendingHoldList(items=[SpendingHoldView.model_validate(row) for row in rows])
 
 
-@router.post("/spending-holds/{hold_id}/lift")
+@router.post("/spending-holds/{hold_id}/lift", responses=raises(SpendingHoldNotFound))
 def lift_hold(hold_id: UUID, principal: BillingReader, session: Transaction) -> SpendingHoldView:
     """Allow spending again; the budget does not place it anew this month unless its amount changes."""
     return SpendingHoldView.model_validate(budgets.lift_hold(session, principal, hold_id))

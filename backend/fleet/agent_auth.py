@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy import text
 
 from backend.core.db import Database, Scope
+from backend.core.problems import may_raise
 from backend.fleet.errors import InstanceTokenUnknown
 
 
@@ -25,6 +26,7 @@ class AgentIdentity:
         return Scope(self.organization_id)
 
 
+@may_raise(InstanceTokenUnknown)
 def agent_caller(request: Request) -> AgentIdentity:
     """The living instance behind the bearer token. Raises InstanceTokenUnknown."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from backend.core.auth import Principal
 from backend.core.crypto import hash_token
 from backend.core.db import Database
-from backend.identity.errors import CrossSiteRequest, NotAuthenticated
+from backend.core.errors import CrossSiteRequest, Unauthorized
 from backend.identity.repository import CredentialRepository
 
 SESSION_COOKIE = "modelyard_session"
@@ -36,14 +36,14 @@ class Authenticator:
         self._database = database
 
     def __call__(self, request: Request) -> Principal:
-        """The principal. Raises NotAuthenticated (401), CrossSiteRequest (403)."""
+        """The principal. Raises Unauthorized (401), CrossSiteRequest (403)."""
         token = bearer_token(request)
         if token is not None:
             with self._database.unit_of_work() as session:
                 return authenticate_api_key(session, token)
         cookie = request.cookies.get(SESSION_COOKIE)
         if not cookie:
-            raise NotAuthenticated(
+            raise Unauthorized(
                 "this needs an API key (Authorization: Bearer …) or a session", hint="create a key, or log in"
             )
         with self._database.unit_of_work() as session:
@@ -54,22 +54,22 @@ class Authenticator:
 
 
 def bearer_token(request: Request) -> str | None:
-    """The token of the Authorization header; None without one. Raises NotAuthenticated for other schemes."""
+    """The token of the Authorization header; None without one. Raises Unauthorized for other schemes."""
     header = request.headers.get("Authorization")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > _LONGEST_TOKEN:
-        raise NotAuthenticated("the Authorization header must be 'Bearer <API key>'")
+        raise Unauthorized("the Authorization header must be 'Bearer <API key>'")
     return token
 
 
 def authenticate_api_key(session: Session, token: str) -> Principal:
-    """Whose API key this is. Raises NotAuthenticated. `session` needs no tenant."""
+    """Whose API key this is. Raises Unauthorized. `session` needs no tenant."""
     found = CredentialRepository(session).api_key(hash_token(token))
     if found is None:
-        raise NotAuthenticated("this API key is unknown, revoked or expired")
+        raise Unauthorized("this API key is unknown, revoked or expired")
     return Principal(
         kind="api_key",
         id=found.key_id,
@@ -82,10 +82,10 @@ def authenticate_api_key(session: Session, token: str) -> Principal:
 
 
 def authenticate_session(session: Session, token: str) -> Principal:
-    """Whose session this is. Raises NotAuthenticated. `session` needs no tenant."""
+    """Whose session this is. Raises Unauthorized. `session` needs no tenant."""
     found = CredentialRepository(session).session(hash_token(token))
     if found is None:
-        raise NotAuthenticated("this session is unknown or over", hint="log in again")
+        raise Unauthorized("this session is unknown or over", hint="log in again")
     return Principal(
         kind="user",
         id=found.user_id,
