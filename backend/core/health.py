@@ -38,7 +38,7 @@ def ready(request: Request) -> dict[str, str] | Response:
         return problem_of(SchemaNotReady(str(error)))
     except SQLAlchemyError as error:
         log.warning("not_ready", error=str(error)[:500])
-        return problem_of(Unavailable("the database does not answer"))
+        return problem_of(Unavailable("the database does not answer", retry_after_seconds=2))
     return {"status": "ok", "schema": revision}
 
 

@@ -1,0 +1,1 @@
+"""Documentation, and the generators of its reference."""

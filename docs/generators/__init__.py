@@ -1,0 +1,1 @@
+"""Pages of the reference made from code. Each is a module: `python -m docs.generators.NAME` writes its page."""
