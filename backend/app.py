@@ -22,7 +22,7 @@ from backend.core.log import configure_logging
 from backend.core.metrics import Metrics, Observed
 from backend.core.middleware import BodyLimit, SecurityHeaders
 from backend.core.migrate import check_schema
-from backend.core.openapi import install_document
+from backend.core.openapi import api_routes, install_document
 from backend.core.settings import Settings, require
 from backend.core.storage import ObjectStore
 from backend.identity.authentication import Authenticator
@@ -91,6 +91,7 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
     routers = [importlib.import_module(name).router for name in ROUTERS]
     for router in routers:
         app.include_router(router)
+    app.state.routes = list(api_routes(routers))
     install_document(app, routers)
     dashboard.install(app)
     return app

@@ -5,7 +5,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AwareDatetime
 
 from backend.billing import budgets, costs, pricing
 from backend.billing.errors import BudgetNotFound, MonthNotValid, SpendingHoldNotFound
@@ -24,6 +23,7 @@ from backend.billing.schemas import (
     SpendingHoldView,
     UsageView,
 )
+from backend.core.fields import Moment
 from backend.core.http import BillingReader, Reader, Transaction
 from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
@@ -40,8 +40,8 @@ def filters(
     resource_kind: Annotated[str | None, Query(max_length=64, pattern=PRINTABLE)] = None,
     resource_id: UUID | None = None,
     sku: Annotated[str | None, Query(max_length=200, pattern=PRINTABLE)] = None,
-    from_at: Annotated[AwareDatetime | None, Query(alias="from", description="start, with zone")] = None,
-    to_at: Annotated[AwareDatetime | None, Query(alias="to", description="end, exclusive")] = None,
+    from_at: Annotated[Moment | None, Query(alias="from", description="start, with zone")] = None,
+    to_at: Annotated[Moment | None, Query(alias="to", description="end, exclusive")] = None,
 ) -> Filters:
     """Query parameters that narrow a list or a sum."""
     return Filters(project_id, resource_kind, resource_id, sku, from_at, to_at)
@@ -74,7 +74,7 @@ def summarize_costs(principal: Reader, session: Transaction, narrowed: Narrowed)
 def list_prices(
     principal: Reader,  # noqa: ARG001 - prices are the same for all; a credential is needed all the same
     session: Transaction,
-    at: Annotated[AwareDatetime | None, Query(description="only prices in force at this moment")] = None,
+    at: Annotated[Moment | None, Query(description="only prices in force at this moment")] = None,
 ) -> PriceList:
     """All prices, past and future ones too, or those in force at a moment."""
     moment: datetime | None = at

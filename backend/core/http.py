@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -141,7 +142,7 @@ def _on_validation_error(_request: Request, error: Exception) -> Response:
     return problem_of(InvalidRequest(first, errors=errors))
 
 
-def _on_http_exception(_request: Request, error: Exception) -> Response:
+def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette dispatches by type
     if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
         # FastAPI's answer to a body that breaks its parser: another encoding, endless digits or nesting.
@@ -149,7 +150,16 @@ def _on_http_exception(_request: Request, error: Exception) -> Response:
     kinds = {kind.status: kind for kind in (RouteNotFound, MethodNotAllowed, TooLarge)}
     answer = problem_of(kinds.get(error.status_code, InvalidRequest)(str(error.detail)))
     answer.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(_methods(request))
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that this address takes: routers answer 405 with those of the first route that matches."""
+    routes: list[APIRoute] = getattr(request.app.state, "routes", [])
+    here = [route for route in routes if route.path_regex.fullmatch(request.url.path)]
+    return sorted({method for route in here for method in route.methods or ()})
 
 
 def _on_data_error(request: Request, error: Exception) -> Response:

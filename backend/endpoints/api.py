@@ -4,9 +4,9 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, status
-from pydantic import AwareDatetime
 
 from backend.billing.errors import SpendingOnHold
+from backend.core.fields import Moment
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
@@ -103,8 +103,8 @@ def read_traffic(
     endpoint_id: UUID,
     principal: Reader,
     session: Transaction,
-    from_at: Annotated[AwareDatetime | None, Query(alias="from", description="default: an hour before `to`")] = None,
-    to_at: Annotated[AwareDatetime | None, Query(alias="to", description="default: now")] = None,
+    from_at: Annotated[Moment | None, Query(alias="from", description="default: an hour before `to`")] = None,
+    to_at: Annotated[Moment | None, Query(alias="to", description="default: now")] = None,
 ) -> TrafficView:
     """Calls, items, errors and compute per variant, and per minute and variant."""
     traffic = service.read_traffic(session, principal.scope, endpoint_id, from_at=from_at, to_at=to_at)
