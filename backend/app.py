@@ -5,11 +5,9 @@ beats: a row in Postgres tells the controllers since when agents have been able 
 """
 
 import importlib
-import importlib.util
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import ModuleType
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
@@ -24,6 +22,7 @@ from backend.core.log import configure_logging
 from backend.core.metrics import Metrics, Observed
 from backend.core.middleware import BodyLimit, SecurityHeaders
 from backend.core.migrate import check_schema
+from backend.core.openapi import api_routes, install_document
 from backend.core.settings import Settings, require
 from backend.core.storage import ObjectStore
 from backend.identity.authentication import Authenticator
@@ -49,7 +48,7 @@ ROUTERS = (
     "backend.endpoints.gateway_api",
     "backend.billing.api",
 )
-"""Modules with a `router`, in the order of their rooms. One that does not exist is left out."""
+"""Modules with a `router`, in the order of their rooms."""
 
 _GIB = 1024**3
 BODY_LIMITS = (
@@ -89,10 +88,11 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes, exceptions=BODY_LIMITS)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observed, metrics=app.state.metrics)
-    for name in ROUTERS:
-        module = _existing(name)
-        if module is not None:
-            app.include_router(module.router)
+    routers = [importlib.import_module(name).router for name in ROUTERS]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = list(api_routes(routers))
+    install_document(app, routers)
     dashboard.install(app)
     return app
 
@@ -124,7 +124,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await run_in_threadpool(pulse.stop)
     finally:
         await run_in_threadpool(database.dispose)
-
-
-def _existing(name: str) -> ModuleType | None:
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None

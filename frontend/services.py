@@ -13,11 +13,11 @@ from backend.billing import costs
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
-from backend.core.errors import NotFound
+from backend.core.errors import NotFound, Unauthorized
 from backend.core.pagination import MAX_LIMIT, PageRequest
 from backend.core.storage import ObjectStore
 from backend.identity import service as identity
-from backend.identity.errors import NotAuthenticated, WrongCredentials
+from backend.identity.errors import WrongCredentials
 from backend.identity.security import Security
 from backend.jobs import kinds, logs, states
 from backend.jobs import service as jobs
@@ -57,7 +57,7 @@ class Services:
         try:
             with self._database.unit_of_work() as session:
                 return identity.authenticate_session(session, token)
-        except NotAuthenticated:
+        except Unauthorized:
             return None
 
     def shell(self, viewer: Principal) -> Shell:

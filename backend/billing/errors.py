@@ -1,34 +1,22 @@
 """Facts that stop a use case of billing."""
 
-from backend.core.errors import Conflict, Forbidden, Invalid, NotFound
+from backend.core.errors import Forbidden, InternalFact, Invalid, NotFound
 
 
-class UsageOverlap(Conflict):
+class UsageOverlap(InternalFact):
     """This source already consumed in an overlapping, different period: nothing was recorded."""
 
-    code = "usage_overlap"
-    title = "Overlapping usage"
 
-
-class UsageNotExact(Invalid):
+class UsageNotExact(InternalFact):
     """The quantity or period cannot be billed exactly."""
 
-    code = "usage_not_exact"
-    title = "Usage is not exact"
 
-
-class PriceNotExact(Invalid):
+class PriceNotExact(InternalFact):
     """A price that is negative, not finite, or finer than nine decimals."""
 
-    code = "price_not_exact"
-    title = "Price is not exact"
 
-
-class PriceInThePast(Conflict):
+class PriceInThePast(InternalFact):
     """The price would change what was already charged."""
-
-    code = "price_already_charged"
-    title = "Already charged"
 
 
 class BudgetNotFound(NotFound):
@@ -36,6 +24,7 @@ class BudgetNotFound(NotFound):
 
     code = "budget_not_found"
     title = "Budget not found"
+    remedy = "GET /api/v1/budgets lists your budgets"
 
 
 class SpendingHoldNotFound(NotFound):
@@ -43,6 +32,7 @@ class SpendingHoldNotFound(NotFound):
 
     code = "spending_hold_not_found"
     title = "Spending hold not found"
+    remedy = "GET /api/v1/spending-holds lists the open ones"
 
 
 class MonthNotValid(Invalid):
@@ -50,6 +40,7 @@ class MonthNotValid(Invalid):
 
     code = "month_not_valid"
     title = "Not a month"
+    remedy = "write year and month, such as 2026-03"
 
 
 class SpendingOnHold(Forbidden):
@@ -57,3 +48,4 @@ class SpendingOnHold(Forbidden):
 
     code = "spending_on_hold"
     title = "Spending is on hold"
+    remedy = "raise the budget or lift the hold"

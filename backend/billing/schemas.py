@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from backend.billing import rating
 from backend.billing.budgets import BudgetStatus
-from backend.core.fields import Tags
+from backend.core.fields import Flag, Tags
 
 Exact = Annotated[
     Decimal,
@@ -27,17 +27,23 @@ def _writable(value: Decimal) -> Decimal:
 
 
 def _percents(values: list[int]) -> list[int]:
-    if any(not 0 < value <= 1000 for value in values) or len(set(values)) != len(values):  # noqa: PLR2004 - ten times the budget
-        raise ValueError("alert percents are different whole numbers from 1 to 1000")
+    if len(set(values)) != len(values):
+        raise ValueError("alert percents are different whole numbers")
     return values
 
 
 Amount = Annotated[
     Decimal,
     AfterValidator(_writable),
-    WithJsonSchema({"type": "string", "examples": ["100.00"]}, mode="validation"),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[0-9]{1,15}(\.[0-9]{1,9})?$", "examples": ["100.00"]}, mode="validation"
+    ),
 ]
-Percents = Annotated[list[int], Field(max_length=10), AfterValidator(_percents)]
+Percents = Annotated[
+    list[Annotated[int, Field(ge=1, le=1000)]],
+    Field(max_length=10, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_percents),
+]
 
 
 class _View(BaseModel):
@@ -195,7 +201,7 @@ class BudgetCreate(BaseModel):
     project_id: UUID | None = None
     amount: Amount
     alert_percents: Percents = [50, 80, 100]
-    hold_at_limit: bool = False
+    hold_at_limit: Flag = False
     tags: Tags = Field(default_factory=dict)
 
 
@@ -206,7 +212,7 @@ class BudgetChange(BaseModel):
 
     amount: Amount | None = None
     alert_percents: Percents | None = None
-    hold_at_limit: bool | None = None
+    hold_at_limit: Flag | None = None
     tags: Tags | None = None
 
 

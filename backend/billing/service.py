@@ -90,8 +90,8 @@ def record_usage(
     known = usage.same_start(source_id, sku, from_at)
     if known is None or not _same_slice(known, quantity, to_at, resource_id):
         raise UsageOverlap(
-            f"{source_kind} {source_id} already has other usage of {sku} within {from_at} to {to_at}",
-            hint="slices of one source follow each other; send a replay unchanged",
+            f"{source_kind} {source_id} already has other usage of {sku} within {from_at} to {to_at}; "
+            "slices of one source follow each other, and a replay is the same"
         )
     return False
 
@@ -99,8 +99,7 @@ def record_usage(
 def _check_exact(quantity: Decimal, from_at: datetime, to_at: datetime) -> None:
     if not quantity.is_finite() or quantity < 0 or rating.decimals(quantity) > rating.QUANTITY_DECIMALS:
         raise UsageNotExact(
-            f"a usage quantity is at least 0 and in whole thousandths, not {quantity}",
-            hint="make it with billing.service.whole_milliseconds",
+            f"a usage quantity is at least 0 and in whole thousandths (`whole_milliseconds`), not {quantity}"
         )
     if from_at.tzinfo is None or to_at.tzinfo is None or to_at < from_at:
         raise UsageNotExact(f"a usage period runs forward, in times with a zone, not {from_at} to {to_at}")

@@ -8,3 +8,4 @@ class DatasetVersionNeeded(Invalid):
 
     code = "dataset_version_needed"
     title = "A dataset version is needed"
+    remedy = "name a dataset version in `dataset_version_id`"

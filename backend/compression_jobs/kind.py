@@ -14,6 +14,7 @@ from backend.jobs.errors import ResultUnusable
 from backend.jobs.kinds import input_id
 from backend.jobs.models import Attempt, Job
 from backend.registry import service as registry
+from backend.registry.errors import ArtifactInvalid
 
 
 class CompressionKind:
@@ -61,6 +62,6 @@ class CompressionKind:
                 parent_version_id=input_id(job.inputs, "model"),
                 created_by=job.created_by,
             )
-        except (DomainError, KeyError, TypeError) as error:
+        except (DomainError, ArtifactInvalid, KeyError, TypeError) as error:
             raise ResultUnusable(f"the result could not be registered: {error}") from error
         return {**job.output, "model_version_id": str(version.id), "report": summary["report"]}

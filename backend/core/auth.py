@@ -58,6 +58,5 @@ class Principal:
         """Raises Forbidden (403) unless role and scopes allow it."""
         if not self.allows(permission):
             raise Forbidden(
-                f"this needs the permission '{permission}', which the role '{self.role}' of this credential lacks",
-                hint="ask an owner or admin of the organization",
+                f"this needs the permission '{permission}', which the role '{self.role}' of this credential lacks"
             )

@@ -1,10 +1,12 @@
 """Field types that several domains' schemas share: resource names, tags, sizes within the database's types."""
 
+import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 MAX_TAGS = 50
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 _KEY_CHARACTERS, _VALUE_CHARACTERS = 128, 256
 
 
@@ -25,13 +27,37 @@ def _check_tags(tags: dict[str, str]) -> dict[str, str]:
     return tags
 
 
+def _written_out(value: object) -> object:
+    if isinstance(value, int | float) or (isinstance(value, str) and not _DATE.match(value)):
+        raise ValueError("a time is written like 2026-03-01T12:00:00Z")
+    return value
+
+
 ResourceName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?$"),
     Field(description="letters, digits and hyphens; begins and ends with a letter or digit"),
 ]
 DisplayName = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_printable)
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
+    AfterValidator(_printable),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\x00]*[^\x00\s][^\x00]*$"}),
 ]
-Description = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_printable)]
-Tags = Annotated[dict[str, str], AfterValidator(_check_tags)]
+Description = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
+Tags = Annotated[
+    dict[str, str],
+    AfterValidator(_check_tags),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MAX_TAGS,
+            "propertyNames": {"minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": r"^[^\x00]*$"},
+            "additionalProperties": {"type": "string", "maxLength": _VALUE_CHARACTERS, "pattern": r"^[^\x00]*$"},
+        }
+    ),
+]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""A time with its zone, as ISO 8601 text: a number of seconds is none."""
+Flag = Annotated[bool, Field(strict=True)]
+"""true or false, and nothing that could be taken for them."""

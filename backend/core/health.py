@@ -4,13 +4,23 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend.core.http import problem
+from backend.core.errors import Unavailable
+from backend.core.http import problem_of
 from backend.core.metrics import Metrics
 from backend.core.migrate import SchemaUnknown, check_schema
+from backend.core.problems import raises
 
 log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["health"])
+
+
+class SchemaNotReady(Unavailable):
+    """The database has another schema than this build's."""
+
+    code = "schema_unknown"
+    title = "Not ready"
+    remedy = "run `modelyard migrate`"
 
 
 @router.get("/health/live")
@@ -19,16 +29,16 @@ def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/health/ready", response_model=None)
+@router.get("/health/ready", response_model=None, responses=raises(SchemaNotReady, Unavailable))
 def ready(request: Request) -> dict[str, str] | Response:
     """The database answers and has this build's schema; else 503."""
     try:
         revision = check_schema(request.app.state.database.engine)
     except SchemaUnknown as error:
-        return problem(503, "schema_unknown", "Not ready", str(error))
+        return problem_of(SchemaNotReady(str(error)))
     except SQLAlchemyError as error:
         log.warning("not_ready", error=str(error)[:500])
-        return problem(503, "unavailable", "Not ready", "the database does not answer")
+        return problem_of(Unavailable("the database does not answer", retry_after_seconds=2))
     return {"status": "ok", "schema": revision}
 
 

@@ -6,8 +6,9 @@ The composition root (`backend.app`) puts on `app.state`: `database` (the app ro
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 from weakref import WeakKeyDictionary
@@ -26,13 +27,26 @@ from starlette.responses import Response
 
 from backend.core.auth import Permission, Principal
 from backend.core.db import Database
-from backend.core.errors import DomainError
+from backend.core.errors import (
+    ConflictingChange,
+    DomainError,
+    InternalError,
+    InvalidRequest,
+    InvalidValue,
+    MethodNotAllowed,
+    RouteNotFound,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+from backend.core.problems import may_raise
 
 log = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
 
 
+@may_raise(Unauthorized)
 async def caller(request: Request) -> AsyncIterator[Principal]:
     """A dependency: the authenticated principal of this request. Raises Unauthorized.
 
@@ -90,20 +104,22 @@ def _depends_on(dependant: Dependant, call: Callable[..., object]) -> bool:
 Caller = Annotated[Principal, Depends(caller, scope="function")]
 
 
-def allowed(permission: Permission) -> Callable[[Principal], Awaitable[Principal]]:
-    """A dependency: the caller, if it has the permission. Raises Forbidden."""
+@dataclass(frozen=True)
+class Allowed:
+    """A dependency: the caller, if it has the permission. Raises Forbidden. `core.openapi` reads the permission."""
 
-    async def check(principal: Caller) -> Principal:  # async: what never blocks needs no thread
-        principal.require(permission)
+    permission: Permission
+
+    async def __call__(self, principal: Caller) -> Principal:
+        """The caller. Asynchronous: what never blocks needs no thread."""
+        principal.require(self.permission)
         return principal
 
-    return check
 
-
-Reader = Annotated[Principal, Depends(allowed("read"))]
-Writer = Annotated[Principal, Depends(allowed("write"))]
-Manager = Annotated[Principal, Depends(allowed("manage"))]
-BillingReader = Annotated[Principal, Depends(allowed("billing"))]
+Reader = Annotated[Principal, Depends(Allowed("read"))]
+Writer = Annotated[Principal, Depends(Allowed("write"))]
+Manager = Annotated[Principal, Depends(Allowed("manage"))]
+BillingReader = Annotated[Principal, Depends(Allowed("billing"))]
 
 
 async def transaction(request: Request, _principal: Caller) -> Session:
@@ -169,51 +185,48 @@ def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - Starlette dispatches by type
     errors = [{"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()]
     first = f"{errors[0]['field']}: {errors[0]['message']}" if errors else "the request is not valid"
-    return problem(422, "invalid_request", "The request is not valid", first, errors=errors)
+    return problem_of(InvalidRequest(first, errors=errors))
 
 
-def _on_http_exception(_request: Request, error: Exception) -> Response:
+def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette dispatches by type
-    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-    detail = str(error.detail)
     if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
         # FastAPI's answer to a body that breaks its parser: another encoding, endless digits or nesting.
-        return problem(422, "invalid_request", "The request is not valid", "the body cannot be read as JSON")
-    answer = problem(error.status_code, codes.get(error.status_code, "http_error"), detail, detail)
+        return problem_of(InvalidRequest("the body cannot be read as JSON"))
+    kinds = {kind.status: kind for kind in (RouteNotFound, MethodNotAllowed, TooLarge)}
+    answer = problem_of(kinds.get(error.status_code, InvalidRequest)(str(error.detail)))
     answer.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(_methods(request))
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that this address takes: routers answer 405 with those of the first route that matches."""
+    routes: list[APIRoute] = getattr(request.app.state, "routes", [])
+    here = [route for route in routes if route.path_regex.fullmatch(request.url.path)]
+    return sorted({method for route in here for method in route.methods or ()})
 
 
 def _on_data_error(request: Request, error: Exception) -> Response:
     """The database cannot hold a value: a NUL character, a number beyond its type, NaN in JSON."""
     log.info("value_refused_by_database", path=request.url.path, method=request.method, error=str(error)[:200])
-    return problem(
-        422,
-        "invalid_value",
-        "The request is not valid",
-        "a value cannot be stored: a NUL character, a number out of range, or text that is not Unicode",
+    return problem_of(
+        InvalidValue("a value cannot be stored: a NUL character, a number out of range, or text that is not Unicode")
     )
 
 
 def _on_integrity_error(request: Request, error: Exception) -> Response:
     """Somebody else was faster, and the service did not foresee it: still a fact about the request."""
     log.warning("conflict_in_database", path=request.url.path, method=request.method, error=str(error)[:500])
-    return problem(
-        409, "conflicting_change", "Conflict", "this conflicts with what is stored now; read it again and retry"
-    )
+    return problem_of(ConflictingChange("this conflicts with what is stored now; nothing was changed"))
 
 
 def _on_database_down(request: Request, error: Exception) -> Response:
     log.error("database_unavailable", path=request.url.path, method=request.method, error=str(error)[:500])
-    return problem(
-        503,
-        "unavailable",
-        "Temporarily unavailable",
-        "the database did not answer in time; nothing was changed",
-        retry_after_seconds=2,
-    )
+    return problem_of(Unavailable("the database did not answer in time; nothing was changed", retry_after_seconds=2))
 
 
 def _on_unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", path=request.url.path, method=request.method, exc_info=error)
-    return problem(500, "internal_error", "Internal error", "an unexpected error was logged; nothing was changed")
+    return problem_of(InternalError("an unexpected error was logged; nothing was changed"))

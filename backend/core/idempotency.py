@@ -75,6 +75,8 @@ class InvalidIdempotencyKey(Invalid):
     """The header is no key."""
 
     code = "invalid_idempotency_key"
+    title = "Not an idempotency key"
+    remedy = "send 1 to 255 printable ASCII characters, such as a UUID"
 
 
 class IdempotencyKeyReused(Invalid):
@@ -82,6 +84,7 @@ class IdempotencyKeyReused(Invalid):
 
     code = "idempotency_key_reused"
     title = "Idempotency key reused"
+    remedy = "use a new key for each new request"
 
 
 class IdempotencyInProgress(Conflict):
@@ -89,6 +92,7 @@ class IdempotencyInProgress(Conflict):
 
     code = "idempotency_in_progress"
     title = "Still in progress"
+    remedy = "send the same request again in a moment: it gets the first one's answer"
 
 
 class TenantVault(Protocol):

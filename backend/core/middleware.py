@@ -7,7 +7,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.core.http import problem
+from backend.core.errors import InvalidRequest, TooLarge
+from backend.core.http import problem_of
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -69,9 +70,7 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "0")
         # Servers refuse a malformed length themselves; an ASCII digit check keeps int() from raising here.
         if not (declared.isascii() and declared.isdigit()):
-            await problem(422, "invalid_request", "The request is not valid", "Content-Length is no number")(
-                scope, receive, send
-            )
+            await problem_of(InvalidRequest("Content-Length is no number"))(scope, receive, send)
             return
         if len(declared) > len(str(limit)) or int(declared) > limit:
             await _refuse(limit, scope, receive, send)
@@ -106,6 +105,6 @@ def _counted(receive: Receive, limit: int) -> Receive:
 
 
 async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-    answer = problem(413, "too_large", "Too large", f"the body is larger than {limit} bytes", limit_bytes=limit)
+    answer = problem_of(TooLarge(f"the body is larger than {limit} bytes", limit_bytes=limit))
     answer.headers["Connection"] = "close"
     await answer(scope, receive, send)

@@ -19,6 +19,7 @@ from sqlalchemy import Select, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.errors import Invalid
+from backend.core.problems import may_raise
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -32,6 +33,8 @@ class InvalidCursor(Invalid):
     """The cursor is none that a list handed out."""
 
     code = "invalid_cursor"
+    title = "Not a cursor of this list"
+    remedy = "start again without a cursor"
 
 
 class Page(BaseModel, Generic[T]):
@@ -49,6 +52,7 @@ class PageRequest:
     cursor: str | None = None
 
 
+@may_raise(InvalidCursor)
 async def page_request(  # async: what never blocks needs no thread
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="rows per page")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before")] = None,

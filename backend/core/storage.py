@@ -31,12 +31,15 @@ class DigestMismatch(Invalid):
 
     code = "checksum_mismatch"
     title = "Checksum mismatch"
+    remedy = "compute the SHA-256 again and send the bytes again"
 
 
 class ObjectMissing(NotFound):
     """No object under this key."""
 
     code = "object_not_found"
+    title = "Content not found"
+    remedy = "the platform has lost this content: tell whoever runs it"
 
 
 def new_spool() -> IO[bytes]:

@@ -14,10 +14,29 @@ from starlette.requests import ClientDisconnect
 
 from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer
-from backend.core.pagination import Page, PageParameters, PageRequest
-from backend.core.storage import CHUNK_BYTES, new_spool
+from backend.core.pagination import InvalidCursor, Page, PageParameters, PageRequest
+from backend.core.problems import may_raise, raises
+from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, new_spool
 from backend.datasets import service
-from backend.datasets.errors import PartSizeMismatch, TruncatedBody
+from backend.datasets.errors import (
+    DatasetHasVersions,
+    DatasetKindUnavailable,
+    DatasetNameTaken,
+    DatasetNotFound,
+    DatasetVersionNotFound,
+    FileNotInVersion,
+    InvalidFiles,
+    PartNumberUnknown,
+    PartSizeMismatch,
+    SingleClass,
+    SplitInvalid,
+    TooFewFiles,
+    TruncatedBody,
+    UploadIncomplete,
+    UploadInvalid,
+    UploadNotFound,
+    UploadNotOpen,
+)
 from backend.datasets.models import Dataset
 from backend.datasets.schemas import (
     DatasetCreate,
@@ -34,6 +53,7 @@ from backend.datasets.schemas import (
     VersionRead,
     VersionUpdate,
 )
+from backend.projects.errors import ProjectNotFound
 
 MAX_FILES_PER_PAGE = 1000
 PART_BODY = {
@@ -49,7 +69,12 @@ Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 # --- datasets ---
 
 
-@router.post("/datasets", status_code=status.HTTP_201_CREATED, tags=["datasets"])
+@router.post(
+    "/datasets",
+    status_code=status.HTTP_201_CREATED,
+    tags=["datasets"],
+    responses=raises(ProjectNotFound, DatasetNameTaken, DatasetKindUnavailable),
+)
 def create_dataset(body: DatasetCreate, principal: Writer, session: Transaction) -> DatasetRead:
     """Create a dataset. 409 `dataset_name_taken`, 422 `dataset_kind_unavailable`."""
     return DatasetRead.model_validate(service.create_dataset(session, principal, body))
@@ -68,7 +93,7 @@ def list_datasets(
     return Page(items=[DatasetRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
-@router.get("/datasets/{dataset_id}", tags=["datasets"])
+@router.get("/datasets/{dataset_id}", tags=["datasets"], responses=raises(DatasetNotFound))
 def get_dataset(dataset_id: UUID, principal: Reader, session: Transaction) -> DatasetDetail:
     """Read one dataset, with its files per label."""
     dataset: Dataset = service.get_dataset(session, principal.scope, dataset_id)
@@ -77,14 +102,19 @@ def get_dataset(dataset_id: UUID, principal: Reader, session: Transaction) -> Da
     return DatasetDetail(**known, labels=labels, file_count=sum(labels.values()))
 
 
-@router.patch("/datasets/{dataset_id}", tags=["datasets"])
+@router.patch("/datasets/{dataset_id}", tags=["datasets"], responses=raises(DatasetNotFound))
 def update_dataset(dataset_id: UUID, body: DatasetUpdate, principal: Writer, session: Transaction) -> DatasetRead:
     """Change description or tags; what is left out stays."""
     dataset = service.update_dataset(session, principal, dataset_id, description=body.description, tags=body.tags)
     return DatasetRead.model_validate(dataset)
 
 
-@router.delete("/datasets/{dataset_id}", status_code=status.HTTP_204_NO_CONTENT, tags=["datasets"])
+@router.delete(
+    "/datasets/{dataset_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    tags=["datasets"],
+    responses=raises(DatasetNotFound, DatasetHasVersions),
+)
 def delete_dataset(dataset_id: UUID, principal: Writer, request: Request) -> None:
     """Delete a dataset that has no versions. 409 `dataset_has_versions`."""
     with request.app.state.database.unit_of_work(principal.scope) as session:
@@ -96,7 +126,12 @@ def delete_dataset(dataset_id: UUID, principal: Writer, request: Request) -> Non
 # --- uploads ---
 
 
-@router.post("/datasets/{dataset_id}/uploads", status_code=status.HTTP_201_CREATED, tags=["uploads"])
+@router.post(
+    "/datasets/{dataset_id}/uploads",
+    status_code=status.HTTP_201_CREATED,
+    tags=["uploads"],
+    responses=raises(DatasetNotFound, UploadInvalid),
+)
 def open_upload(
     dataset_id: UUID, body: UploadCreate, principal: Writer, session: Transaction, request: Request
 ) -> UploadRead:
@@ -106,14 +141,14 @@ def open_upload(
     return UploadRead.model_validate(upload)
 
 
-@router.get("/datasets/{dataset_id}/uploads", tags=["uploads"])
+@router.get("/datasets/{dataset_id}/uploads", tags=["uploads"], responses=raises(DatasetNotFound))
 def list_uploads(dataset_id: UUID, principal: Reader, session: Transaction, page: PageParameters) -> Page[UploadRead]:
     """List the uploads of a dataset, newest first."""
     rows, cursor = service.list_uploads(session, principal.scope, dataset_id, page)
     return Page(items=[UploadRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
-@router.get("/uploads/{upload_id}", tags=["uploads"])
+@router.get("/uploads/{upload_id}", tags=["uploads"], responses=raises(UploadNotFound))
 def get_upload(upload_id: UUID, principal: Reader, session: Transaction) -> UploadDetail:
     """Read an upload and which of its parts are stored, to resume it."""
     upload, parts = service.get_upload(session, principal.scope, upload_id)
@@ -121,12 +156,14 @@ def get_upload(upload_id: UUID, principal: Reader, session: Transaction) -> Uplo
     return UploadDetail(**known, parts=[PartRead.model_validate(part) for part in parts])
 
 
+@may_raise(UploadNotFound, UploadNotOpen, PartNumberUnknown)
 def expected_part(upload_id: UUID, number: int, principal: Writer, request: Request) -> int:
     """A dependency: bytes this part must have. It runs before any of the body is read."""
     with request.app.state.database.unit_of_work(principal.scope) as session:
         return service.expected_part_bytes(session, principal.scope, upload_id, number)
 
 
+@may_raise(PartSizeMismatch, TruncatedBody)
 async def received_part(
     request: Request, expected_bytes: Annotated[int, Depends(expected_part)]
 ) -> AsyncIterator[IO[bytes]]:
@@ -146,7 +183,12 @@ async def received_part(
         yield spool
 
 
-@router.put("/uploads/{upload_id}/parts/{number}", tags=["uploads"], openapi_extra=PART_BODY)
+@router.put(
+    "/uploads/{upload_id}/parts/{number}",
+    tags=["uploads"],
+    openapi_extra=PART_BODY,
+    responses=raises(UploadNotFound, UploadNotOpen, DigestMismatch),
+)
 def put_part(
     *,
     upload_id: UUID,
@@ -169,7 +211,11 @@ def put_part(
     return PartRead.model_validate(part)
 
 
-@router.post("/uploads/{upload_id}/complete", tags=["uploads"])
+@router.post(
+    "/uploads/{upload_id}/complete",
+    tags=["uploads"],
+    responses=raises(UploadNotFound, UploadNotOpen, UploadIncomplete, DigestMismatch, InvalidFiles),
+)
 def complete_upload(upload_id: UUID, principal: Writer, request: Request) -> UploadRead:
     """Check the whole file and add what it holds to the dataset, all or nothing.
 
@@ -179,7 +225,7 @@ def complete_upload(upload_id: UUID, principal: Writer, request: Request) -> Upl
     return UploadRead.model_validate(service.complete_upload(state.database, state.storage, principal, upload_id))
 
 
-@router.delete("/uploads/{upload_id}", tags=["uploads"])
+@router.delete("/uploads/{upload_id}", tags=["uploads"], responses=raises(UploadNotFound, UploadNotOpen))
 def abort_upload(upload_id: UUID, principal: Writer, request: Request) -> UploadRead:
     """Give an upload up; its parts are removed. 409 `upload_not_open` when it has ended otherwise."""
     state = request.app.state
@@ -189,7 +235,12 @@ def abort_upload(upload_id: UUID, principal: Writer, request: Request) -> Upload
 # --- versions ---
 
 
-@router.post("/datasets/{dataset_id}/versions", status_code=status.HTTP_201_CREATED, tags=["dataset versions"])
+@router.post(
+    "/datasets/{dataset_id}/versions",
+    status_code=status.HTTP_201_CREATED,
+    tags=["dataset versions"],
+    responses=raises(DatasetNotFound, SingleClass, TooFewFiles, SplitInvalid),
+)
 def create_version(dataset_id: UUID, body: VersionCreate, principal: Writer, request: Request) -> VersionRead:
     """Freeze the dataset's files into a version. 422 `single_class`, `too_few_files`, `split_invalid`."""
     state = request.app.state
@@ -198,26 +249,30 @@ def create_version(dataset_id: UUID, body: VersionCreate, principal: Writer, req
     )
 
 
-@router.get("/datasets/{dataset_id}/versions", tags=["dataset versions"])
+@router.get("/datasets/{dataset_id}/versions", tags=["dataset versions"], responses=raises(DatasetNotFound))
 def list_versions(dataset_id: UUID, principal: Reader, session: Transaction, page: PageParameters) -> Page[VersionRead]:
     """List the versions of a dataset, newest first."""
     rows, cursor = service.list_versions(session, principal.scope, dataset_id, page)
     return Page(items=[VersionRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
-@router.get("/dataset-versions/{version_id}", tags=["dataset versions"])
+@router.get("/dataset-versions/{version_id}", tags=["dataset versions"], responses=raises(DatasetVersionNotFound))
 def get_version(version_id: UUID, principal: Reader, session: Transaction) -> VersionRead:
     """Read one version."""
     return VersionRead.model_validate(service.get_version(session, principal.scope, version_id))
 
 
-@router.patch("/dataset-versions/{version_id}", tags=["dataset versions"])
+@router.patch("/dataset-versions/{version_id}", tags=["dataset versions"], responses=raises(DatasetVersionNotFound))
 def tag_version(version_id: UUID, body: VersionUpdate, principal: Writer, session: Transaction) -> VersionRead:
     """Replace a version's tags."""
     return VersionRead.model_validate(service.tag_version(session, principal, version_id, body.tags))
 
 
-@router.get("/dataset-versions/{version_id}/files", tags=["dataset versions"])
+@router.get(
+    "/dataset-versions/{version_id}/files",
+    tags=["dataset versions"],
+    responses=raises(DatasetVersionNotFound, InvalidCursor, ObjectMissing),
+)
 def list_files(
     *,
     version_id: UUID,
@@ -235,7 +290,12 @@ def list_files(
     return Page(items=[FileRead.model_validate(row) for row in rows], next_cursor=following)
 
 
-@router.get("/dataset-versions/{version_id}/files/{sha256}", tags=["dataset versions"], response_class=Response)
+@router.get(
+    "/dataset-versions/{version_id}/files/{sha256}",
+    tags=["dataset versions"],
+    response_class=Response,
+    responses=raises(DatasetVersionNotFound, FileNotInVersion, ObjectMissing),
+)
 def get_file(version_id: UUID, sha256: Digest, principal: Reader, request: Request) -> Response:
     """The content of one file, as it was uploaded."""
     with request.app.state.database.unit_of_work(principal.scope) as session:

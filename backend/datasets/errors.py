@@ -13,24 +13,32 @@ class DatasetNotFound(NotFound):
     """No such dataset in this organization."""
 
     code = "dataset_not_found"
+    title = "Dataset not found"
+    remedy = "GET /api/v1/datasets lists your datasets"
 
 
 class DatasetVersionNotFound(NotFound):
     """No such dataset version in this organization."""
 
     code = "dataset_version_not_found"
+    title = "Dataset version not found"
+    remedy = "GET /api/v1/datasets/{dataset_id}/versions lists them"
 
 
 class UploadNotFound(NotFound):
     """No such upload in this organization."""
 
     code = "upload_not_found"
+    title = "Upload not found"
+    remedy = "GET /api/v1/datasets/{dataset_id}/uploads lists them"
 
 
 class FileNotInVersion(NotFound):
     """The dataset version holds no file with this digest."""
 
     code = "file_not_in_version"
+    title = "File not in this version"
+    remedy = "GET /api/v1/dataset-versions/{version_id}/files lists them"
 
 
 class DatasetNameTaken(Conflict):
@@ -38,6 +46,7 @@ class DatasetNameTaken(Conflict):
 
     code = "dataset_name_taken"
     title = "The name is taken"
+    remedy = "choose another name, or use the dataset that has it"
 
 
 class DatasetHasVersions(Conflict):
@@ -45,6 +54,7 @@ class DatasetHasVersions(Conflict):
 
     code = "dataset_has_versions"
     title = "The dataset has versions"
+    remedy = "keep it, or make another dataset"
 
 
 class UploadNotOpen(Conflict):
@@ -52,6 +62,7 @@ class UploadNotOpen(Conflict):
 
     code = "upload_not_open"
     title = "The upload is not open"
+    remedy = "open a new upload"
 
 
 class UploadIncomplete(Conflict):
@@ -59,6 +70,7 @@ class UploadIncomplete(Conflict):
 
     code = "upload_incomplete"
     title = "Parts are missing"
+    remedy = "put the missing parts, then complete the upload again"
 
 
 class DatasetKindUnavailable(Invalid):
@@ -66,6 +78,7 @@ class DatasetKindUnavailable(Invalid):
 
     code = "dataset_kind_unavailable"
     title = "This kind of dataset is not available"
+    remedy = "use kind `image`"
 
 
 class PartNumberUnknown(Invalid):
@@ -73,6 +86,7 @@ class PartNumberUnknown(Invalid):
 
     code = "part_number_unknown"
     title = "No such part"
+    remedy = "number the parts from 1 to the upload's `part_count`"
 
 
 class PartSizeMismatch(Invalid):
@@ -80,6 +94,7 @@ class PartSizeMismatch(Invalid):
 
     code = "part_size_mismatch"
     title = "Part size mismatch"
+    remedy = "send `part_size_bytes` bytes, and `last_part_size_bytes` in the last part"
 
 
 class TruncatedBody(Invalid):
@@ -87,6 +102,7 @@ class TruncatedBody(Invalid):
 
     code = "truncated_body"
     title = "Truncated body"
+    remedy = "send the whole part again"
 
 
 class UploadInvalid(Invalid):
@@ -94,6 +110,7 @@ class UploadInvalid(Invalid):
 
     code = "upload_invalid"
     title = "The upload is not valid"
+    remedy = "choose another `part_size_bytes`"
 
 
 class InvalidFiles(Invalid):
@@ -101,6 +118,7 @@ class InvalidFiles(Invalid):
 
     code = "invalid_files"
     title = "Some files are not valid"
+    remedy = "mend or leave out the files that `errors` names, then upload again"
 
 
 class SingleClass(Invalid):
@@ -108,6 +126,7 @@ class SingleClass(Invalid):
 
     code = "single_class"
     title = "Only one class"
+    remedy = "upload files of a second label"
 
 
 class TooFewFiles(Invalid):
@@ -115,6 +134,7 @@ class TooFewFiles(Invalid):
 
     code = "too_few_files"
     title = "Too few files"
+    remedy = "upload more files, or ask for a smaller split"
 
 
 class SplitInvalid(Invalid):
@@ -122,3 +142,4 @@ class SplitInvalid(Invalid):
 
     code = "split_invalid"
     title = "The split is not valid"
+    remedy = "give train a share above 0, and let fractions sum to 1"

@@ -66,7 +66,9 @@ class DatasetRepository:
         try:
             with self.session.begin_nested():
                 self.session.add(dataset)
-        except IntegrityError:
+        except IntegrityError as error:
+            if "uq_datasets_organization_id" not in str(error.orig):
+                raise  # the project was deleted meanwhile
             return False
         return True
 

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from backend.core.fields import Description, ResourceName, Tags
+from backend.core.fields import Description, Flag, ResourceName, Tags
 
 MAX_UPLOAD_BYTES = 16 * 1024**3
 MIN_PART_BYTES = 1024
@@ -24,10 +24,18 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _whole(size: object) -> object:
+    """JSON knows one kind of number: 20.0 is a count, while 1.0 is a fraction."""
+    return int(size) if isinstance(size, float) and size > 1 and size.is_integer() else size
+
+
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain_name)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_plain_name)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="lower-case hex")]
-Size = Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
+Size = Annotated[
+    Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)],
+    BeforeValidator(_whole),
+]
 
 
 class DatasetCreate(BaseModel):
@@ -138,7 +146,7 @@ class VersionCreate(BaseModel):
         examples=[{"train": 3000, "validation": 1000, "test": 1000}],
     )
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
-    stratify: bool = True
+    stratify: Flag = True
     tags: Tags = Field(default_factory=dict)
 
 

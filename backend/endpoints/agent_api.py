@@ -7,9 +7,11 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from backend.core.db import Database
-from backend.endpoints.errors import SegmentTooLarge
+from backend.core.problems import may_raise, raises
+from backend.endpoints.errors import SegmentChanged, SegmentMalformed, SegmentTooLarge
 from backend.endpoints.segments import accept_segment
 from backend.fleet.agent_auth import AgentCaller
+from backend.fleet.errors import AssignmentNotFound, StaleEpoch
 from backend.fleet.sync import assignment_of
 
 router = APIRouter(prefix="/agent/v1", include_in_schema=False)
@@ -17,6 +19,7 @@ router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 MAX_SEGMENT_BYTES: Final = 2 * 1024 * 1024
 
 
+@may_raise(SegmentTooLarge)
 async def segment_body(request: Request) -> bytes:
     """The whole body, bounded. Raises SegmentTooLarge."""
     body = bytearray()
@@ -27,7 +30,10 @@ async def segment_body(request: Request) -> bytes:
     return bytes(body)
 
 
-@router.post("/assignments/{assignment_id}/usage-segments/{segment_id}")
+@router.post(
+    "/assignments/{assignment_id}/usage-segments/{segment_id}",
+    responses=raises(AssignmentNotFound, StaleEpoch, SegmentMalformed, SegmentChanged),
+)
 def deliver_segment(
     request: Request,
     agent: AgentCaller,

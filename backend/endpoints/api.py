@@ -4,11 +4,23 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, status
-from pydantic import AwareDatetime
 
+from backend.billing.errors import SpendingOnHold
+from backend.core.fields import Moment
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
+from backend.core.problems import raises
 from backend.endpoints import service
+from backend.endpoints.errors import (
+    EndpointBeingDeleted,
+    EndpointNameTaken,
+    EndpointNotFound,
+    ModelVersionRejected,
+    SignatureMismatch,
+    TrafficPeriodInvalid,
+    VariantsInvalid,
+    VariantUnknown,
+)
 from backend.endpoints.repository import EndpointFilter
 from backend.endpoints.schemas import (
     ConfigWrite,
@@ -20,13 +32,21 @@ from backend.endpoints.schemas import (
     TrafficView,
     WeightsWrite,
 )
+from backend.fleet.errors import InstanceTypeUnknown
+from backend.projects.errors import ProjectNotFound
+from backend.registry.errors import ModelVersionNotFound
 
+_CONFIGURED = (InstanceTypeUnknown, ModelVersionNotFound, ModelVersionRejected, SignatureMismatch, VariantsInvalid)
 PRINTABLE = r"^[\x20-\x7e]*$"
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=raises(*_CONFIGURED, ProjectNotFound, EndpointNameTaken, SpendingOnHold),
+)
 def create_endpoint(body: EndpointCreate, principal: Writer, session: Transaction) -> EndpointView:
     """Create an endpoint; it answers once every variant answered a probe. 409 `endpoint_name_taken`."""
     endpoint = service.create_endpoint(
@@ -56,20 +76,20 @@ def list_endpoints(
     return Page(items=[EndpointView.of(detail) for detail in details], next_cursor=cursor)
 
 
-@router.get("/{endpoint_id}")
+@router.get("/{endpoint_id}", responses=raises(EndpointNotFound))
 def get_endpoint(endpoint_id: UUID, principal: Reader, session: Transaction) -> EndpointView:
     """Read one endpoint, with its configs and replicas."""
     return EndpointView.of(service.get_endpoint(session, principal.scope, endpoint_id))
 
 
-@router.get("/{endpoint_id}/events")
+@router.get("/{endpoint_id}/events", responses=raises(EndpointNotFound))
 def list_events(endpoint_id: UUID, principal: Reader, session: Transaction) -> EventList:
     """The endpoint's status changes, oldest first; the last 200."""
     rows = service.list_events(session, principal.scope, endpoint_id)
     return EventList(items=[EventView.model_validate(row) for row in rows])
 
 
-@router.get("/{endpoint_id}/replicas")
+@router.get("/{endpoint_id}/replicas", responses=raises(EndpointNotFound))
 def list_replicas(
     endpoint_id: UUID, principal: Reader, session: Transaction, page: PageParameters
 ) -> Page[ReplicaView]:
@@ -78,32 +98,36 @@ def list_replicas(
     return Page(items=[ReplicaView.model_validate(row) for row in rows], next_cursor=cursor)
 
 
-@router.get("/{endpoint_id}/traffic")
+@router.get("/{endpoint_id}/traffic", responses=raises(EndpointNotFound, TrafficPeriodInvalid))
 def read_traffic(
     endpoint_id: UUID,
     principal: Reader,
     session: Transaction,
-    from_at: Annotated[AwareDatetime | None, Query(alias="from", description="default: an hour before `to`")] = None,
-    to_at: Annotated[AwareDatetime | None, Query(alias="to", description="default: now")] = None,
+    from_at: Annotated[Moment | None, Query(alias="from", description="default: an hour before `to`")] = None,
+    to_at: Annotated[Moment | None, Query(alias="to", description="default: now")] = None,
 ) -> TrafficView:
     """Calls, items, errors and compute per variant, and per minute and variant."""
     traffic = service.read_traffic(session, principal.scope, endpoint_id, from_at=from_at, to_at=to_at)
     return TrafficView.of(traffic)
 
 
-@router.patch("/{endpoint_id}/weights")
+@router.patch(
+    "/{endpoint_id}/weights", responses=raises(EndpointNotFound, EndpointBeingDeleted, VariantUnknown, VariantsInvalid)
+)
 def set_weights(endpoint_id: UUID, body: WeightsWrite, principal: Writer, session: Transaction) -> EndpointView:
     """Change how traffic is split; no replica is replaced."""
     return EndpointView.of(service.set_weights(session, principal, endpoint_id, body.weights))
 
 
-@router.put("/{endpoint_id}/config")
+@router.put(
+    "/{endpoint_id}/config", responses=raises(*_CONFIGURED, EndpointNotFound, EndpointBeingDeleted, SpendingOnHold)
+)
 def set_config(endpoint_id: UUID, body: ConfigWrite, principal: Writer, session: Transaction) -> EndpointView:
     """Ask for another config: its replicas answer before the old ones stop."""
     return EndpointView.of(service.set_config(session, principal, endpoint_id, body.request()))
 
 
-@router.delete("/{endpoint_id}", status_code=status.HTTP_202_ACCEPTED)
+@router.delete("/{endpoint_id}", status_code=status.HTTP_202_ACCEPTED, responses=raises(EndpointNotFound))
 def delete_endpoint(endpoint_id: UUID, principal: Writer, session: Transaction) -> EndpointView:
     """Ask for its deletion: it stops answering at once and is deleted when its replicas have ended."""
     endpoint = service.request_deletion(session, principal, endpoint_id)

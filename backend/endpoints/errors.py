@@ -8,6 +8,7 @@ class EndpointNotFound(NotFound):
 
     code = "endpoint_not_found"
     title = "Endpoint not found"
+    remedy = "GET /api/v1/endpoints lists your endpoints"
 
 
 class EndpointNameTaken(Conflict):
@@ -15,6 +16,7 @@ class EndpointNameTaken(Conflict):
 
     code = "endpoint_name_taken"
     title = "Name taken"
+    remedy = "choose another name, or delete the endpoint that has it"
 
 
 class EndpointBeingDeleted(Conflict):
@@ -22,6 +24,7 @@ class EndpointBeingDeleted(Conflict):
 
     code = "endpoint_being_deleted"
     title = "Endpoint is being deleted"
+    remedy = "create an endpoint anew once this one is deleted"
 
 
 class VariantsInvalid(Invalid):
@@ -29,6 +32,7 @@ class VariantsInvalid(Invalid):
 
     code = "variants_invalid"
     title = "Variants are not valid"
+    remedy = "give each variant a name of its own, and one at least a weight above 0"
 
 
 class VariantUnknown(Invalid):
@@ -36,6 +40,7 @@ class VariantUnknown(Invalid):
 
     code = "variant_unknown"
     title = "Unknown variant"
+    remedy = "GET /api/v1/endpoints/{endpoint_id} names its variants"
 
 
 class SignatureMismatch(Invalid):
@@ -43,6 +48,7 @@ class SignatureMismatch(Invalid):
 
     code = "signature_mismatch"
     title = "Variants differ in their inputs"
+    remedy = "put model versions with the same inputs behind one endpoint"
 
 
 class ModelVersionRejected(Invalid):
@@ -50,6 +56,7 @@ class ModelVersionRejected(Invalid):
 
     code = "model_version_rejected"
     title = "Model version rejected"
+    remedy = "approve it first, or choose another version"
 
 
 class GatewayTokenUnknown(Unauthorized):
@@ -57,6 +64,7 @@ class GatewayTokenUnknown(Unauthorized):
 
     code = "gateway_token_unknown"
     title = "Unknown gateway token"
+    remedy = "give the gateway the token that `modelyard up` made for it"
 
 
 class SegmentMalformed(Invalid):
@@ -64,12 +72,15 @@ class SegmentMalformed(Invalid):
 
     code = "usage_segment_malformed"
     title = "Malformed usage segment"
+    remedy = "the segment is kept by the agent: tell whoever runs the platform"
 
 
 class SegmentTooLarge(TooLarge):
     """A usage segment has at most 2 MiB."""
 
     code = "usage_segment_too_large"
+    title = "Usage segment too large"
+    remedy = "seal usage segments sooner"
 
 
 class SegmentChanged(Conflict):
@@ -77,6 +88,7 @@ class SegmentChanged(Conflict):
 
     code = "usage_segment_changed"
     title = "Usage segment changed"
+    remedy = "deliver a segment's first content only, new usage under a new id"
 
 
 class TrafficPeriodInvalid(Invalid):
@@ -84,3 +96,4 @@ class TrafficPeriodInvalid(Invalid):
 
     code = "traffic_period_invalid"
     title = "Period is not valid"
+    remedy = "let `from` lie before `to`, at most 7 days apart"

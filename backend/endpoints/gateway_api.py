@@ -7,13 +7,14 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.core.db import Database
+from backend.core.problems import raises
 from backend.endpoints.errors import GatewayTokenUnknown
 from backend.endpoints.routing import read_routes
 
 router = APIRouter(prefix="/gateway/v1", include_in_schema=False)
 
 
-@router.get("/routes")
+@router.get("/routes", responses=raises(GatewayTokenUnknown))
 def get_routes(
     request: Request, version: Annotated[int, Query(ge=-1, le=2**62, description="the version it has applied")] = -1
 ) -> Response:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from backend.core.fields import ResourceName, Tags
 from backend.endpoints.service import ConfigDetail, ConfigRequest, EndpointDetail, Traffic
@@ -23,7 +23,21 @@ def _weight(value: Decimal) -> Decimal:
     return value
 
 
-Weight = Annotated[Decimal, AfterValidator(_weight), Field(json_schema_extra={"examples": [70]})]
+Weight = Annotated[
+    Decimal,
+    AfterValidator(_weight),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT},
+                {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$"},
+            ],
+            "description": "at most 6 decimals",
+            "examples": [70],
+        },
+        mode="validation",
+    ),
+]
 VariantName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$"),

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.core.db import TENANT_SETTING, Database, Scope
+from backend.core.problems import may_raise
 from backend.fleet.errors import InstanceTokenUnknown
 
 # One round trip: whose the token is, and row-level security sees that tenant (as `core.db.set_tenant` does).
@@ -34,6 +35,7 @@ class AgentIdentity:
         return Scope(self.organization_id)
 
 
+@may_raise(InstanceTokenUnknown)
 def agent_caller(request: Request) -> AgentIdentity:
     """The living instance behind the bearer token, found in a transaction of its own. Raises InstanceTokenUnknown."""
     with request.app.state.database.unit_of_work() as session:

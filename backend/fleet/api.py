@@ -6,7 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from backend.core.http import Manager, Reader, Transaction
+from backend.core.problems import raises
 from backend.fleet import service
+from backend.fleet.errors import InstanceNotFound
 from backend.fleet.schemas import Instances, InstanceTypes, InstanceTypeView, InstanceView
 
 router = APIRouter(prefix="/api/v1", tags=["fleet"])
@@ -31,13 +33,13 @@ def list_instances(
     return Instances(items=[InstanceView.model_validate(row) for row in rows])
 
 
-@router.get("/instances/{instance_id}")
+@router.get("/instances/{instance_id}", responses=raises(InstanceNotFound))
 def get_instance(session: Transaction, principal: Reader, instance_id: UUID) -> InstanceView:
     """One instance."""
     return InstanceView.model_validate(service.get_instance(session, principal.scope, instance_id))
 
 
-@router.post("/instances/{instance_id}/drain", status_code=202)
+@router.post("/instances/{instance_id}/drain", status_code=202, responses=raises(InstanceNotFound))
 def drain_instance(session: Transaction, principal: Manager, instance_id: UUID) -> InstanceView:
     """No new work on it; what it does is asked to checkpoint and move."""
     return InstanceView.model_validate(service.request_drain(session, principal.scope, instance_id))

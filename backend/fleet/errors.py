@@ -1,6 +1,6 @@
 """Facts of the fleet."""
 
-from backend.core.errors import Conflict, Invalid, NotFound, TooMany, Unauthorized
+from backend.core.errors import Conflict, InternalFact, Invalid, NotFound, Unauthorized
 
 
 class InstanceTypeUnknown(Invalid):
@@ -8,13 +8,11 @@ class InstanceTypeUnknown(Invalid):
 
     code = "instance_type_unknown"
     title = "Unknown instance type"
+    remedy = "GET /api/v1/instance-types lists them"
 
 
-class QuotaExceeded(TooMany):
+class QuotaExceeded(InternalFact):
     """The organization's quota for this instance type is used up."""
-
-    code = "quota_exceeded"
-    title = "Quota exceeded"
 
 
 class InstanceNotFound(NotFound):
@@ -22,6 +20,7 @@ class InstanceNotFound(NotFound):
 
     code = "instance_not_found"
     title = "Instance not found"
+    remedy = "GET /api/v1/instances lists your instances"
 
 
 class InstanceTokenUnknown(Unauthorized):
@@ -29,6 +28,7 @@ class InstanceTokenUnknown(Unauthorized):
 
     code = "instance_token_unknown"
     title = "Unknown instance token"
+    remedy = "end the agent: its instance is over"
 
 
 class AssignmentNotFound(NotFound):
@@ -36,6 +36,7 @@ class AssignmentNotFound(NotFound):
 
     code = "assignment_not_found"
     title = "Assignment not found"
+    remedy = "sync, and work on the assignments that the answer names"
 
 
 class StaleEpoch(Conflict):
@@ -43,3 +44,4 @@ class StaleEpoch(Conflict):
 
     code = "stale_epoch"
     title = "Stale epoch"
+    remedy = "stop the assignment's processes and forget it"

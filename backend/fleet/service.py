@@ -69,7 +69,7 @@ def get_instance_type(session: Session, scope: Scope, name: str) -> InstanceType
     """The type of this name. Raises InstanceTypeUnknown."""
     found = FleetRepository(session, scope).instance_type(name)
     if found is None:
-        raise InstanceTypeUnknown(f"there is no instance type '{name}'", hint="GET /api/v1/instance-types lists them")
+        raise InstanceTypeUnknown(f"there is no instance type '{name}'")
     return found
 
 
@@ -116,7 +116,7 @@ def request_instance(
         used = repository.open_instances(None if name == "*" else name)
         if used >= allowed:
             what = "instances" if name == "*" else f"{name} instances"
-            raise QuotaExceeded(f"{used} of {allowed} {what} are in use", quota=name, used=used, allowed=allowed)
+            raise QuotaExceeded(f"{used} of {allowed} {what} are in use")
     instance_id = new_id()
     instance = Instance(
         id=instance_id,

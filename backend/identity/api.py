@@ -5,10 +5,24 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response, status
 
+from backend.core.errors import CrossSiteRequest
 from backend.core.http import Caller, Manager, Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
+from backend.core.problems import raises
 from backend.identity import keys, members, service
 from backend.identity.authentication import SESSION_COOKIE, refuse_cross_site
+from backend.identity.errors import (
+    AlreadyMember,
+    ApiKeyNotFound,
+    Busy,
+    EmailTaken,
+    ExpiryInThePast,
+    LastOwner,
+    MemberNotFound,
+    RoleExceedsYours,
+    TooManyAttempts,
+    WrongCredentials,
+)
 from backend.identity.models import Membership, User
 from backend.identity.schemas import (
     ApiKeyCreate,
@@ -34,7 +48,11 @@ def _security(request: Request) -> Security:
     return security
 
 
-@router.post("/session", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "/session",
+    status_code=status.HTTP_201_CREATED,
+    responses=raises(WrongCredentials, TooManyAttempts, Busy, CrossSiteRequest),
+)
 def log_in(body: LogIn, request: Request, response: Response) -> SessionRead:
     """Log in: sets the session cookie. 401 `wrong_credentials`, 429 `too_many_attempts`."""
     refuse_cross_site(request, header_needed=False)
@@ -91,7 +109,9 @@ def read_me(principal: Caller, session: Transaction) -> MeRead:
     )
 
 
-@router.post("/me/password", status_code=status.HTTP_204_NO_CONTENT)
+@router.post(
+    "/me/password", status_code=status.HTTP_204_NO_CONTENT, responses=raises(WrongCredentials, TooManyAttempts, Busy)
+)
 def change_password(body: PasswordChange, request: Request, principal: Caller, session: Transaction) -> None:
     """Change the caller's password; its other sessions end."""
     service.change_password(
@@ -104,7 +124,7 @@ def change_password(body: PasswordChange, request: Request, principal: Caller, s
     )
 
 
-@router.post("/api-keys", status_code=status.HTTP_201_CREATED)
+@router.post("/api-keys", status_code=status.HTTP_201_CREATED, responses=raises(RoleExceedsYours, ExpiryInThePast))
 def create_api_key(body: ApiKeyCreate, request: Request, principal: Writer, session: Transaction) -> ApiKeyCreated:
     """Create an API key. The token and the secret are in this answer and nowhere else."""
     made = keys.create_key(
@@ -133,7 +153,7 @@ def list_api_keys(
     return Page(items=[ApiKeyRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
-@router.delete("/api-keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/api-keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT, responses=raises(ApiKeyNotFound))
 def revoke_api_key(key_id: UUID, principal: Writer, session: Transaction) -> None:
     """Revoke an API key, for good."""
     keys.revoke_key(session, principal, key_id)
@@ -146,7 +166,9 @@ def list_members(principal: Reader, session: Transaction, page: PageParameters) 
     return Page(items=[_member(membership, user) for membership, user in rows], next_cursor=cursor)
 
 
-@router.post("/members", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "/members", status_code=status.HTTP_201_CREATED, responses=raises(AlreadyMember, EmailTaken, RoleExceedsYours, Busy)
+)
 def add_member(body: MemberAdd, request: Request, principal: Manager, session: Transaction) -> MemberAdded:
     """Add somebody with a new account. The initial password is in this answer and nowhere else."""
     made = members.add_member(
@@ -161,19 +183,23 @@ def add_member(body: MemberAdd, request: Request, principal: Manager, session: T
     return MemberAdded(**shown, initial_password=made.initial_password)
 
 
-@router.get("/members/{user_id}")
+@router.get("/members/{user_id}", responses=raises(MemberNotFound))
 def get_member(user_id: UUID, principal: Reader, session: Transaction) -> MemberRead:
     """Read one member."""
     return _member(*members.get_member(session, principal, user_id))
 
 
-@router.patch("/members/{user_id}")
+@router.patch("/members/{user_id}", responses=raises(MemberNotFound, LastOwner, RoleExceedsYours))
 def change_role(user_id: UUID, body: RoleChange, principal: Manager, session: Transaction) -> MemberRead:
     """Give a member another role. 409 `last_owner`."""
     return _member(*members.change_role(session, principal, user_id, role=body.role))
 
 
-@router.delete("/members/{user_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/members/{user_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=raises(MemberNotFound, LastOwner, RoleExceedsYours),
+)
 def remove_member(user_id: UUID, principal: Manager, session: Transaction) -> None:
     """Remove a member: the sessions here and the keys it made end too. 409 `last_owner`."""
     members.remove_member(session, principal, user_id)

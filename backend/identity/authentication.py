@@ -22,7 +22,7 @@ from starlette.requests import Request
 from backend.core.auth import Principal
 from backend.core.crypto import hash_token
 from backend.core.db import Database
-from backend.identity.errors import CrossSiteRequest, NotAuthenticated
+from backend.core.errors import CrossSiteRequest, Unauthorized
 from backend.identity.repository import CredentialRepository
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class Authenticator:
         self._database = database
 
     def __call__(self, request: Request, session: Session | None = None) -> Principal:
-        """The principal. Raises NotAuthenticated (401), CrossSiteRequest (403)."""
+        """The principal. Raises Unauthorized (401), CrossSiteRequest (403)."""
         if session is not None:
             return self._identify(request, session)
         with self._database.unit_of_work() as own:
@@ -75,7 +75,7 @@ class Authenticator:
             return principal
         cookie = request.cookies.get(SESSION_COOKIE)
         if not cookie:
-            raise NotAuthenticated(
+            raise Unauthorized(
                 "this needs an API key (Authorization: Bearer …) or a session", hint="create a key, or log in"
             )
         principal = authenticate_session(session, cookie)
@@ -85,30 +85,30 @@ class Authenticator:
 
 
 def bearer_token(request: Request) -> str | None:
-    """The token of the Authorization header; None without one. Raises NotAuthenticated for other schemes."""
+    """The token of the Authorization header; None without one. Raises Unauthorized for other schemes."""
     header = request.headers.get("Authorization")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > _LONGEST_TOKEN:
-        raise NotAuthenticated("the Authorization header must be 'Bearer <API key>'")
+        raise Unauthorized("the Authorization header must be 'Bearer <API key>'")
     return token
 
 
 def authenticate_api_key(session: Session, token: str) -> Principal:
-    """Whose API key this is; `session` then sees its tenant. Raises NotAuthenticated."""
+    """Whose API key this is; `session` then sees its tenant. Raises Unauthorized."""
     return find_api_key(session, token)[0]
 
 
 def find_api_key(session: Session, token: str) -> tuple[Principal, bool]:
     """Whose API key this is, and whether its last use was over a minute ago; `session` then sees its tenant.
 
-    Raises NotAuthenticated.
+    Raises Unauthorized.
     """
     found = CredentialRepository(session).api_key(hash_token(token))
     if found is None:
-        raise NotAuthenticated("this API key is unknown, revoked or expired")
+        raise Unauthorized("this API key is unknown, revoked or expired")
     principal = Principal(
         kind="api_key",
         id=found.key_id,
@@ -122,10 +122,10 @@ def find_api_key(session: Session, token: str) -> tuple[Principal, bool]:
 
 
 def authenticate_session(session: Session, token: str) -> Principal:
-    """Whose log-in this is; `session` then sees its tenant. Raises NotAuthenticated."""
+    """Whose log-in this is; `session` then sees its tenant. Raises Unauthorized."""
     found = CredentialRepository(session).session(hash_token(token))
     if found is None:
-        raise NotAuthenticated("this session is unknown or over", hint="log in again")
+        raise Unauthorized("this session is unknown or over", hint="log in again")
     return Principal(
         kind="user",
         id=found.user_id,

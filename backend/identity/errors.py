@@ -3,17 +3,12 @@
 from backend.core.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthorized, Unavailable
 
 
-class NotAuthenticated(Unauthorized):
-    """No credential, or none that counts."""
-
-    code = "unauthorized"
-
-
 class WrongCredentials(Unauthorized):
     """E-mail and password do not match; which of the two is not said."""
 
     code = "wrong_credentials"
     title = "E-mail and password do not match"
+    remedy = "type both again, or ask an owner of the organization for a new account"
 
 
 class TooManyAttempts(TooMany):
@@ -21,13 +16,7 @@ class TooManyAttempts(TooMany):
 
     code = "too_many_attempts"
     title = "Too many attempts"
-
-
-class CrossSiteRequest(Forbidden):
-    """A browser's request that changes something and does not prove that our own page sent it."""
-
-    code = "cross_site_request"
-    title = "Cross-site request refused"
+    remedy = "wait as long as `Retry-After` says"
 
 
 class RoleExceedsYours(Forbidden):
@@ -35,6 +24,7 @@ class RoleExceedsYours(Forbidden):
 
     code = "role_exceeds_yours"
     title = "Role exceeds yours"
+    remedy = "choose a narrower role"
 
 
 class ApiKeyNotFound(NotFound):
@@ -42,6 +32,7 @@ class ApiKeyNotFound(NotFound):
 
     code = "api_key_not_found"
     title = "API key not found"
+    remedy = "GET /api/v1/api-keys lists your keys"
 
 
 class MemberNotFound(NotFound):
@@ -49,6 +40,7 @@ class MemberNotFound(NotFound):
 
     code = "member_not_found"
     title = "Member not found"
+    remedy = "GET /api/v1/members lists the members"
 
 
 class AlreadyMember(Conflict):
@@ -56,6 +48,7 @@ class AlreadyMember(Conflict):
 
     code = "already_member"
     title = "Already a member"
+    remedy = "PATCH /api/v1/members/{user_id} changes a member's role"
 
 
 class EmailTaken(Conflict):
@@ -63,6 +56,7 @@ class EmailTaken(Conflict):
 
     code = "email_taken"
     title = "E-mail address taken"
+    remedy = "invite another address"
 
 
 class LastOwner(Conflict):
@@ -70,15 +64,20 @@ class LastOwner(Conflict):
 
     code = "last_owner"
     title = "Last owner"
+    remedy = "make somebody else an owner first"
 
 
 class ExpiryInThePast(Invalid):
     """A key that would be expired at birth."""
 
     code = "expiry_in_the_past"
+    title = "Expiry in the past"
+    remedy = "choose a later time, or leave `expires_at` out"
 
 
 class Busy(Unavailable):
     """All turns at hashing passwords are taken."""
 
     code = "busy"
+    title = "Too busy"
+    remedy = "send the request again in a second"

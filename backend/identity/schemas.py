@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.core.auth import Permission, Role
-from backend.core.fields import DisplayName, Tags
+from backend.core.fields import DisplayName, Moment, Tags
 
 Email = Annotated[
     str,
@@ -79,7 +79,7 @@ class ApiKeyCreate(_Body):
     name: DisplayName
     role: Role | None = None
     scopes: Annotated[list[Permission], Field(max_length=8)] = Field(default_factory=list)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     tags: Tags = Field(default_factory=dict)
 
 

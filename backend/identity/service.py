@@ -14,8 +14,9 @@ from backend.core.auth import Principal, permissions_of
 from backend.core.clock import database_now
 from backend.core.crypto import hash_token, new_token
 from backend.core.db import Scope, set_tenant
+from backend.core.errors import Unauthorized
 from backend.identity.authentication import authenticate_api_key, authenticate_session
-from backend.identity.errors import NotAuthenticated, WrongCredentials
+from backend.identity.errors import WrongCredentials
 from backend.identity.models import Organization
 from backend.identity.repository import CredentialRepository, MemberRepository
 from backend.identity.security import Security
@@ -108,7 +109,7 @@ def log_out(session: Session, token: str) -> None:
     """End the session of this token; one that is unknown or over is ignored. `session` needs no tenant."""
     try:
         principal = authenticate_session(session, token)
-    except NotAuthenticated:
+    except Unauthorized:
         return
     set_tenant(session, principal.organization_id)
     MemberRepository(session, principal.scope).revoke_sessions(principal.id, only=hash_token(token))

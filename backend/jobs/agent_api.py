@@ -14,13 +14,15 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.core import wire
 from backend.core.db import Database
-from backend.core.errors import Invalid, TooLarge
+from backend.core.errors import Invalid, NotFound, TooLarge
+from backend.core.problems import may_raise, raises
 from backend.core.settings import Settings
-from backend.core.storage import CHUNK_BYTES, ObjectStore, new_spool
+from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, new_spool
 from backend.datasets.service import record_blob
 from backend.fleet import subjects
 from backend.fleet import sync as agents
 from backend.fleet.agent_auth import AgentCaller, AgentIdentity, agent_unit_of_work
+from backend.fleet.errors import AssignmentNotFound, InstanceTokenUnknown, StaleEpoch
 from backend.jobs import specs
 
 router = APIRouter(prefix="/agent/v1", include_in_schema=False)
@@ -37,16 +39,18 @@ class MalformedMessage(Invalid):
 
     code = "malformed_message"
     title = "Malformed message"
+    remedy = "send what `backend.core.wire` describes"
 
 
-class BlobNotReadable(Invalid):
+class BlobNotReadable(NotFound):
     """The assignment may not read this blob, or there is none."""
 
-    status = 404
     code = "blob_not_found"
     title = "Blob not found"
+    remedy = "read only what the assignment's inputs name"
 
 
+@may_raise(TooLarge)
 async def raw_body(request: Request) -> bytes:
     """The whole body, bounded. Raises TooLarge."""
     body = bytearray()
@@ -71,7 +75,7 @@ def _answer(message: msgspec.Struct) -> Response:
     return Response(msgspec.json.encode(message), media_type="application/json")
 
 
-@router.post("/hello")
+@router.post("/hello", responses=raises(InstanceTokenUnknown, MalformedMessage))
 def hello(request: Request, body: Body) -> Response:
     """An agent's first words after a boot or a restart."""
     with agent_unit_of_work(request) as (session, agent):
@@ -79,7 +83,7 @@ def hello(request: Request, body: Body) -> Response:
         return _answer(agents.hello(session, agent.scope, agent.instance_id, said, request.app.state.settings))
 
 
-@router.post("/sync")
+@router.post("/sync", responses=raises(InstanceTokenUnknown, MalformedMessage))
 def sync(request: Request, body: Body) -> Response:
     """Reports and heartbeats in, desired state out."""
     state = request.app.state
@@ -111,7 +115,10 @@ def _store_logs(storage: ObjectStore, organization_id: UUID, mine: set[str], sai
             storage.put(key, msgspec.json.encode(report.body))
 
 
-@router.get("/assignments/{assignment_id}/blobs/{sha256}")
+@router.get(
+    "/assignments/{assignment_id}/blobs/{sha256}",
+    responses=raises(MalformedMessage, AssignmentNotFound, StaleEpoch, BlobNotReadable, ObjectMissing),
+)
 def read_blob(
     request: Request, agent: AgentCaller, assignment_id: UUID, sha256: str, epoch: Epoch
 ) -> StreamingResponse:
@@ -127,7 +134,10 @@ class BatchRequest(msgspec.Struct):
     sha256: list[str]
 
 
-@router.post("/assignments/{assignment_id}/blobs/batch")
+@router.post(
+    "/assignments/{assignment_id}/blobs/batch",
+    responses=raises(MalformedMessage, AssignmentNotFound, StaleEpoch, BlobNotReadable, ObjectMissing),
+)
 def read_blobs(
     request: Request, agent: AgentCaller, assignment_id: UUID, epoch: Epoch, body: Body
 ) -> StreamingResponse:
@@ -146,7 +156,10 @@ def read_blobs(
     return StreamingResponse(frames(), media_type="application/octet-stream")
 
 
-@router.put("/assignments/{assignment_id}/blobs/{sha256}")
+@router.put(
+    "/assignments/{assignment_id}/blobs/{sha256}",
+    responses=raises(MalformedMessage, AssignmentNotFound, StaleEpoch, DigestMismatch),
+)
 async def write_blob(request: Request, agent: AgentCaller, assignment_id: UUID, sha256: str, epoch: Epoch) -> Response:
     """A file of a checkpoint or a result. The digest is checked; a stale epoch is refused before and after."""
     _check_digests([sha256])

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Query, Request, status
 
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
+from backend.core.problems import raises
 from backend.jobs import logs, service
+from backend.jobs.errors import SUBMITTED, JobAlreadyFinished, JobNotFound
 from backend.jobs.models import Job
 from backend.jobs.repository import JobFilter
 from backend.jobs.schemas import (
@@ -40,7 +42,7 @@ def job_read(job: Job) -> JobRead:
     return JobRead(progress=progress, **columns)
 
 
-@router.post("/sleep-jobs", status_code=status.HTTP_201_CREATED)
+@router.post("/sleep-jobs", status_code=status.HTTP_201_CREATED, responses=raises(*SUBMITTED))
 def create_sleep_job(session: Transaction, principal: Writer, body: SleepJobCreate) -> JobRead:
     """A diagnostic job: exercises queue, placement, agent, sandbox and bill."""
     job = service.submit_job(
@@ -71,19 +73,21 @@ def list_jobs(
     return Page(items=[job_read(row) for row in rows], next_cursor=cursor)
 
 
-@router.get("/jobs/{job_id}")
+@router.get("/jobs/{job_id}", responses=raises(JobNotFound))
 def get_job(session: Transaction, principal: Reader, job_id: UUID) -> JobRead:
     """One job."""
     return job_read(service.get_job(session, principal.scope, job_id))
 
 
-@router.post("/jobs/{job_id}/stop", status_code=status.HTTP_202_ACCEPTED)
+@router.post(
+    "/jobs/{job_id}/stop", status_code=status.HTTP_202_ACCEPTED, responses=raises(JobNotFound, JobAlreadyFinished)
+)
 def stop_job(session: Transaction, principal: Writer, job_id: UUID) -> JobRead:
     """Ask it to write a checkpoint and end."""
     return job_read(service.request_stop(session, principal, job_id))
 
 
-@router.get("/jobs/{job_id}/attempts")
+@router.get("/jobs/{job_id}/attempts", responses=raises(JobNotFound))
 def list_attempts(session: Transaction, principal: Reader, job_id: UUID) -> Attempts:
     """Its tries, first to last."""
     service.get_job(session, principal.scope, job_id)
@@ -91,7 +95,7 @@ def list_attempts(session: Transaction, principal: Reader, job_id: UUID) -> Atte
     return Attempts(items=[AttemptRead.model_validate(row) for row in rows])
 
 
-@router.get("/jobs/{job_id}/events")
+@router.get("/jobs/{job_id}/events", responses=raises(JobNotFound))
 def list_events(session: Transaction, principal: Reader, job_id: UUID) -> Events:
     """Status changes of the job and its attempts."""
     service.get_job(session, principal.scope, job_id)
@@ -99,7 +103,7 @@ def list_events(session: Transaction, principal: Reader, job_id: UUID) -> Events
     return Events(items=[EventRead.model_validate(row) for row in rows])
 
 
-@router.get("/jobs/{job_id}/checkpoints")
+@router.get("/jobs/{job_id}/checkpoints", responses=raises(JobNotFound))
 def list_checkpoints(session: Transaction, principal: Reader, job_id: UUID) -> Checkpoints:
     """Its complete checkpoints."""
     service.get_job(session, principal.scope, job_id)
@@ -107,7 +111,7 @@ def list_checkpoints(session: Transaction, principal: Reader, job_id: UUID) -> C
     return Checkpoints(items=[CheckpointRead.model_validate(row) for row in rows])
 
 
-@router.get("/jobs/{job_id}/metrics")
+@router.get("/jobs/{job_id}/metrics", responses=raises(JobNotFound))
 def read_metrics(
     session: Transaction, principal: Reader, job_id: UUID, name: Annotated[str | None, Query(max_length=200)] = None
 ) -> MetricsRead:
@@ -126,7 +130,7 @@ def read_metrics(
     )
 
 
-@router.get("/jobs/{job_id}/logs")
+@router.get("/jobs/{job_id}/logs", responses=raises(JobNotFound))
 def read_logs(
     request: Request,
     principal: Reader,

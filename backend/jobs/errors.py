@@ -1,6 +1,9 @@
 """Facts of the job engine."""
 
-from backend.core.errors import Conflict, Invalid, NotFound
+from backend.billing.errors import SpendingOnHold
+from backend.core.errors import Conflict, InternalFact, NotFound
+from backend.fleet.errors import InstanceTypeUnknown
+from backend.projects.errors import ProjectNotFound
 
 
 class JobNotFound(NotFound):
@@ -8,6 +11,7 @@ class JobNotFound(NotFound):
 
     code = "job_not_found"
     title = "Job not found"
+    remedy = "GET /api/v1/jobs lists your jobs"
 
 
 class JobNameTaken(Conflict):
@@ -15,6 +19,7 @@ class JobNameTaken(Conflict):
 
     code = "job_name_taken"
     title = "Job name taken"
+    remedy = "choose another name: job names are unique per organization"
 
 
 class JobAlreadyFinished(Conflict):
@@ -22,28 +27,16 @@ class JobAlreadyFinished(Conflict):
 
     code = "job_already_finished"
     title = "Job already finished"
+    remedy = "nothing is left to do; submit a new job to run it again"
 
 
-class JobKindUnknown(Invalid):
-    """There is no job kind of this name."""
-
-    code = "job_kind_unknown"
-    title = "Unknown job kind"
+class JobKindUnknown(InternalFact):
+    """This build has no kind of this name."""
 
 
-class ParametersInvalid(Invalid):
-    """The kind does not take these parameters."""
-
-    code = "parameters_invalid"
-    title = "Invalid parameters"
-
-
-class InputInvalid(Invalid):
-    """The kind does not take these inputs."""
-
-    code = "input_invalid"
-    title = "Invalid input"
-
-
-class ResultUnusable(Exception):
+class ResultUnusable(InternalFact):
     """The job's result lacks what its kind needs: the job fails with class platform."""
+
+
+SUBMITTED = (ProjectNotFound, InstanceTypeUnknown, SpendingOnHold, JobNameTaken)
+"""What stops the submission of a job of any kind."""

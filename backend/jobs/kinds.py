@@ -24,7 +24,7 @@ class JobKind(Protocol):
     """Module that the agent runs in the sandbox."""
 
     def check(self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
-        """Raises ParametersInvalid, InputInvalid or NotFound when such a job could not run."""
+        """Raises NotFound where an input is none of this organization's; the schema has checked the rest."""
 
     def channels(self, session: Session, scope: Scope, job: Job) -> list[Channel]:
         """The inputs an attempt fetches, by channel."""
@@ -56,8 +56,7 @@ def kind_of(name: str) -> JobKind:
     try:
         return _KINDS[name]
     except KeyError:
-        known = ", ".join(sorted(_KINDS))
-        raise JobKindUnknown(f"there is no job kind '{name}'", hint=f"known kinds: {known}") from None
+        raise JobKindUnknown(f"there is no job kind '{name}', only {', '.join(sorted(_KINDS))}") from None
 
 
 def input_id(inputs: Mapping[str, Any], channel: str) -> UUID:

@@ -163,7 +163,9 @@ def _server(home: Path) -> Iterator[EmbeddedPostgres]:
     postgres = EmbeddedPostgres(home, runtime)
     if is_locked(home):
         if not postgres.ready():
-            raise BackupFailed(f"the platform on {home} runs, but its PostgreSQL does not answer; see `modelyard status`")
+            raise BackupFailed(
+                f"the platform on {home} runs, but its PostgreSQL does not answer; see `modelyard status`"
+            )
         yield postgres
         return
     lock = lock_home(home)
@@ -235,7 +237,9 @@ def _copy_database(postgres: EmbeddedPostgres, folder: Path) -> None:
 
 def _facts(settings: Settings, postgres: EmbeddedPostgres) -> Facts:
     with psycopg.connect(postgres.superuser_dsn(DATABASE)) as connection:
-        row = connection.execute("SELECT version_num, current_setting('server_version') FROM alembic_version").fetchone()
+        row = connection.execute(
+            "SELECT version_num, current_setting('server_version') FROM alembic_version"
+        ).fetchone()
     if row is None:
         raise BackupFailed("the database has no schema yet; start the platform once")
     return Facts(

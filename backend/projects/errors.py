@@ -8,6 +8,7 @@ class ProjectNotFound(NotFound):
 
     code = "project_not_found"
     title = "Project not found"
+    remedy = "GET /api/v1/projects lists your projects"
 
 
 class ProjectNameTaken(Conflict):
@@ -15,6 +16,7 @@ class ProjectNameTaken(Conflict):
 
     code = "project_name_taken"
     title = "Project name taken"
+    remedy = "choose another name, or use the project that has it"
 
 
 class ProjectNotEmpty(Conflict):
@@ -22,3 +24,4 @@ class ProjectNotEmpty(Conflict):
 
     code = "project_not_empty"
     title = "Project not empty"
+    remedy = "delete what `contents` counts first"

@@ -10,7 +10,10 @@ from fastapi.responses import StreamingResponse
 from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
+from backend.core.problems import raises
+from backend.core.storage import ObjectMissing
 from backend.registry import service
+from backend.registry.errors import AlreadyReviewed, ArtifactFileNotFound, ModelNotFound, ModelVersionNotFound
 from backend.registry.models import Model, ModelVersion
 from backend.registry.schemas import (
     ModelRead,
@@ -37,21 +40,21 @@ def list_models(
     return Page(items=[_model(model, newest) for model, newest in rows], next_cursor=cursor)
 
 
-@router.get("/models/{model_id}")
+@router.get("/models/{model_id}", responses=raises(ModelNotFound))
 def get_model(model_id: UUID, principal: Reader, session: Transaction) -> ModelRead:
     """Read one model, with its newest version."""
     model = service.get_model(session, principal.scope, model_id)
     return _model(model, service.newest_version(session, principal.scope, model_id))
 
 
-@router.patch("/models/{model_id}")
+@router.patch("/models/{model_id}", responses=raises(ModelNotFound))
 def update_model(model_id: UUID, body: ModelUpdate, principal: Writer, session: Transaction) -> ModelRead:
     """Change description or tags; what is left out stays."""
     model = service.update_model(session, principal, model_id, description=body.description, tags=body.tags)
     return _model(model, service.newest_version(session, principal.scope, model_id))
 
 
-@router.get("/models/{model_id}/versions")
+@router.get("/models/{model_id}/versions", responses=raises(ModelNotFound))
 def list_versions(
     model_id: UUID, principal: Reader, session: Transaction, page: PageParameters
 ) -> Page[ModelVersionRead]:
@@ -60,7 +63,7 @@ def list_versions(
     return Page(items=[ModelVersionRead.model_validate(row) for row in rows], next_cursor=cursor)
 
 
-@router.get("/model-versions/{version_id}")
+@router.get("/model-versions/{version_id}", responses=raises(ModelVersionNotFound))
 def get_version(version_id: UUID, principal: Reader, session: Transaction) -> ModelVersionDetail:
     """Read one version: files, signature, metrics, report, and where it comes from."""
     version = service.get_version(session, principal.scope, version_id)
@@ -69,13 +72,13 @@ def get_version(version_id: UUID, principal: Reader, session: Transaction) -> Mo
     return ModelVersionDetail(**known, model_name=model.name)
 
 
-@router.patch("/model-versions/{version_id}")
+@router.patch("/model-versions/{version_id}", responses=raises(ModelVersionNotFound))
 def tag_version(version_id: UUID, body: VersionUpdate, principal: Writer, session: Transaction) -> ModelVersionRead:
     """Replace a version's tags."""
     return ModelVersionRead.model_validate(service.tag_version(session, principal, version_id, body.tags))
 
 
-@router.post("/model-versions/{version_id}/approve")
+@router.post("/model-versions/{version_id}/approve", responses=raises(ModelVersionNotFound, AlreadyReviewed))
 def approve_version(
     version_id: UUID, principal: Writer, session: Transaction, body: Annotated[Review | None, Body()] = None
 ) -> ModelVersionRead:
@@ -85,7 +88,7 @@ def approve_version(
     return ModelVersionRead.model_validate(version)
 
 
-@router.post("/model-versions/{version_id}/reject")
+@router.post("/model-versions/{version_id}/reject", responses=raises(ModelVersionNotFound, AlreadyReviewed))
 def reject_version(
     version_id: UUID, principal: Writer, session: Transaction, body: Annotated[Review | None, Body()] = None
 ) -> ModelVersionRead:
@@ -95,7 +98,11 @@ def reject_version(
     return ModelVersionRead.model_validate(version)
 
 
-@router.get("/model-versions/{version_id}/files/{name:path}", response_class=StreamingResponse)
+@router.get(
+    "/model-versions/{version_id}/files/{name:path}",
+    response_class=StreamingResponse,
+    responses=raises(ModelVersionNotFound, ArtifactFileNotFound, ObjectMissing),
+)
 def get_file(version_id: UUID, name: str, principal: Reader, request: Request) -> StreamingResponse:
     """Download one file of the artifact."""
     # No session is held while the content flows.

@@ -2,28 +2,34 @@
 
 NotFound      ModelNotFound · ModelVersionNotFound · ArtifactFileNotFound
 Conflict      ModelNameTaken · AlreadyReviewed
-Invalid       ArtifactInvalid
+InternalFact  ArtifactInvalid
 """
 
-from backend.core.errors import Conflict, Invalid, NotFound
+from backend.core.errors import Conflict, InternalFact, NotFound
 
 
 class ModelNotFound(NotFound):
     """No such model in this organization."""
 
     code = "model_not_found"
+    title = "Model not found"
+    remedy = "GET /api/v1/models lists your models"
 
 
 class ModelVersionNotFound(NotFound):
     """No such model version in this organization."""
 
     code = "model_version_not_found"
+    title = "Model version not found"
+    remedy = "GET /api/v1/models/{model_id}/versions lists them"
 
 
 class ArtifactFileNotFound(NotFound):
     """The model version has no file of this name."""
 
     code = "artifact_file_not_found"
+    title = "File not found"
+    remedy = "GET /api/v1/model-versions/{version_id} names its files"
 
 
 class ModelNameTaken(Conflict):
@@ -31,6 +37,7 @@ class ModelNameTaken(Conflict):
 
     code = "model_name_taken"
     title = "The name is taken"
+    remedy = "choose another `model_name`"
 
 
 class AlreadyReviewed(Conflict):
@@ -38,10 +45,8 @@ class AlreadyReviewed(Conflict):
 
     code = "already_reviewed"
     title = "Already reviewed"
+    remedy = "nothing is left to do: the version has this status"
 
 
-class ArtifactInvalid(Invalid):
+class ArtifactInvalid(InternalFact):
     """The artifact's files cannot make a model version."""
-
-    code = "artifact_invalid"
-    title = "The artifact is not valid"

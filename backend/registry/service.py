@@ -59,7 +59,7 @@ def register_version(
 
     Registering again for the same job returns the first version, whatever else is said. Every file must be a
     blob of the organization (`datasets.service.record_blob`), and one of them `model.onnx`.
-    Raises ArtifactInvalid (422), ModelNameTaken (409).
+    Raises ArtifactInvalid, ModelNameTaken.
     """
     repository = RegistryRepository(session, scope)
     if job_id is not None and (known := repository.version_of_job(job_id)) is not None:
@@ -113,7 +113,7 @@ def _check_artifact(session: Session, scope: Scope, files: Sequence[FileRef]) ->
     stored = blob_sizes(session, scope, [file.sha256 for file in files])
     absent = sorted(file.name for file in files if stored.get(file.sha256) != file.size_bytes)
     if absent:
-        raise ArtifactInvalid(f"files of the artifact are not stored: {', '.join(absent)}", files=absent)
+        raise ArtifactInvalid(f"files of the artifact are not stored: {', '.join(absent)}")
     return by_name[SERVED_FILE].size_bytes
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.core.fields import ResourceName
+from backend.core.fields import Flag, ResourceName
 from backend.jobs.schemas import JobRequest
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -20,19 +20,19 @@ class Strict(BaseModel):
 class Augmentation(Strict):
     """Random changes to each training image, on the device."""
 
-    enabled: bool = True
+    enabled: Flag = True
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 12.0
     translate: Annotated[float, Field(ge=0, le=0.5, description="fraction of width and height")] = 0.08
     scale_minimum: Annotated[float, Field(gt=0, le=1)] = 0.9
     scale_maximum: Annotated[float, Field(ge=1, le=4)] = 1.1
     crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
-    horizontal_flip: bool = False
+    horizontal_flip: Flag = False
 
 
 class EarlyStopping(Strict):
     """Stop after `patience` epochs without a better `metric`, which also says which weights are best."""
 
-    enabled: bool = True
+    enabled: Flag = True
     patience: Annotated[int, Field(ge=1, le=10_000)] = 6
     min_delta: Annotated[float, Field(ge=0, le=100)] = 0.0
     metric: Literal["validation/accuracy", "validation/loss"] = "validation/loss"

@@ -184,4 +184,3 @@ def _title(operation: dict[str, Any]) -> str:
 
 def _first_line(operation: dict[str, Any]) -> str:
     return str(operation.get("description", "")).split("\n")[0]
-

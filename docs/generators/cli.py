@@ -92,7 +92,12 @@ def _arguments(command: Command) -> str:
 
 def _options(command: Command) -> str:
     rows = [
-        (", ".join(f"`{word}`" for word in [*each.opts, *each.secondary_opts]), _takes(each), _default(each), _help(each))
+        (
+            ", ".join(f"`{word}`" for word in [*each.opts, *each.secondary_opts]),
+            _takes(each),
+            _default(each),
+            _help(each),
+        )
         for each in command.params
         if each.param_type_name == "option" and "--help" not in each.opts and not each.hidden
     ]
