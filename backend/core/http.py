@@ -4,6 +4,7 @@ The composition root (`backend.app`) puts on `app.state`: `database` (the app ro
 (request → Principal, raises Unauthorized), `storage`, `settings`.
 """
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -19,11 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from backend.core.auth import Permission, Principal
-from backend.core.errors import DomainError
+from backend.core.errors import DomainError, NoSpace
 
 log = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
+DISK_FULL = "53100"
+"""Postgres's SQLSTATE."""
 
 
 def caller(request: Request) -> Principal:
@@ -110,6 +113,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(IntegrityError, _on_integrity_error)
     app.add_exception_handler(OperationalError, _on_database_down)
     app.add_exception_handler(PoolTimeout, _on_database_down)
+    app.add_exception_handler(OSError, _on_os_error)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
@@ -156,7 +160,18 @@ def _on_integrity_error(request: Request, error: Exception) -> Response:
     )
 
 
+def _on_os_error(request: Request, error: Exception) -> Response:
+    """A full disk of this host is a fact about now; any other error of the system is not foreseen."""
+    if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        raise error
+    log.error("no_space", path=request.url.path, method=request.method, error=str(error)[:500])
+    return problem_of(NoSpace("the server has no room left; nothing was changed", retry_after_seconds=5))
+
+
 def _on_database_down(request: Request, error: Exception) -> Response:
+    if getattr(getattr(error, "orig", None), "sqlstate", None) == DISK_FULL:
+        log.error("database_full", path=request.url.path, method=request.method, error=str(error)[:500])
+        return problem_of(NoSpace("the database has no room left; nothing was changed", retry_after_seconds=5))
     log.error("database_unavailable", path=request.url.path, method=request.method, error=str(error)[:500])
     return problem(
         503,
