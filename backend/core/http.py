@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from backend.core.auth import Permission, Principal
-from backend.core.errors import DomainError, NoSpace
+from backend.core.errors import DomainError, NoSpace, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -111,9 +111,9 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DataError, _on_data_error)
     app.add_exception_handler(UnicodeEncodeError, _on_data_error)
     app.add_exception_handler(IntegrityError, _on_integrity_error)
-    app.add_exception_handler(OperationalError, _on_database_down)
-    app.add_exception_handler(PoolTimeout, _on_database_down)
-    app.add_exception_handler(OSError, _on_os_error)
+    app.add_exception_handler(OperationalError, _on_outside)
+    app.add_exception_handler(PoolTimeout, _on_outside)
+    app.add_exception_handler(OSError, _on_outside)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
@@ -160,26 +160,24 @@ def _on_integrity_error(request: Request, error: Exception) -> Response:
     )
 
 
-def _on_os_error(request: Request, error: Exception) -> Response:
-    """A full disk of this host is a fact about now; any other error of the system is not foreseen."""
-    if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        raise error
-    log.error("no_space", path=request.url.path, method=request.method, error=str(error)[:500])
-    return problem_of(NoSpace("the server has no room left; nothing was changed", retry_after_seconds=5))
-
-
-def _on_database_down(request: Request, error: Exception) -> Response:
+def outside_fact(error: Exception) -> DomainError | None:
+    """What a failure of the database or of this host's disk means to a caller; None = nothing that is foreseen."""
+    if isinstance(error, OSError):
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return NoSpace("the server has no room left; nothing was changed", retry_after_seconds=5) if full else None
     if getattr(getattr(error, "orig", None), "sqlstate", None) == DISK_FULL:
-        log.error("database_full", path=request.url.path, method=request.method, error=str(error)[:500])
-        return problem_of(NoSpace("the database has no room left; nothing was changed", retry_after_seconds=5))
-    log.error("database_unavailable", path=request.url.path, method=request.method, error=str(error)[:500])
-    return problem(
-        503,
-        "unavailable",
-        "Temporarily unavailable",
-        "the database did not answer in time; nothing was changed",
-        retry_after_seconds=2,
-    )
+        return NoSpace("the database has no room left; nothing was changed", retry_after_seconds=5)
+    if isinstance(error, OperationalError | PoolTimeout):
+        return Unavailable("the database did not answer in time; nothing was changed", retry_after_seconds=2)
+    return None
+
+
+def _on_outside(request: Request, error: Exception) -> Response:
+    fact = outside_fact(error)
+    if fact is None:
+        raise error
+    log.error("outside_failed", code=fact.code, path=request.url.path, method=request.method, error=str(error)[:500])
+    return problem_of(fact)
 
 
 def _on_unexpected(request: Request, error: Exception) -> Response:
