@@ -3,17 +3,21 @@
 A page in one of SECTIONS' folders that `nav` does not name joins that section by itself, so writing it is enough.
 """
 
+import re
 import sys
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "node_modules" / "@mermaid-js" / "tiny" / "dist" / "mermaid.tiny.js"
+_DIAGRAM = re.compile(r'(<pre class="mermaid">.*?</pre>)', re.DOTALL)
 SCRIPT_URI = "assets/mermaid.js"
 SECTIONS = {
     "reference/api": "HTTP API",
@@ -38,7 +42,9 @@ def generated() -> dict[str, str]:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Give the sections their pages."""
+    """Give the sections their pages. Raises PluginError where the diagrams' script was not installed."""
+    if not SCRIPT.exists():
+        raise PluginError("the script of the diagrams is missing: run `make docs`, or `npm ci` in docs/")
     docs = Path(config.docs_dir)
     on_disk = {str(path.relative_to(docs)) for folder in SECTIONS for path in (docs / folder).glob("*.md")}
     nav: list[Any] = config.nav or []
@@ -51,13 +57,17 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what does not lie in docs/. Raises PluginError where the diagrams' script was not installed."""
+    """Add what does not lie in docs/."""
     for uri, text in generated().items():
         files.append(File.generated(config, uri, content=text))
-    if not SCRIPT.exists():
-        raise PluginError("the script of the diagrams is missing: run `make docs`, or `npm ci` in docs/")
     files.append(File.generated(config, SCRIPT_URI, abs_src_path=str(SCRIPT)))
     return files
+
+
+def on_page_content(html: str, page: Page, **_: object) -> str:
+    """A diagram scrolls inside a box of its own where the screen is narrow, and says what it is a picture of."""
+    label = escape(f"Diagram: {page.title}. The text around it says the same.", quote=True)
+    return _DIAGRAM.sub(rf'<div class="diagram" role="img" tabindex="0" aria-label="{label}">\1</div>', html)
 
 
 def _named(nav: list[Any]) -> list[str]:

@@ -80,7 +80,8 @@ class Schemas:
         if fields:
             return {key: self.example(fields[key], key) for key in required}
         values = schema.get("additionalProperties")
-        return {"name": self.example(values)} if isinstance(values, dict) and values else {}
+        key = next(iter(schema.get("propertyNames", {}).get("enum", ())), "name")
+        return {key: self.example(values)} if isinstance(values, dict) and values else {}
 
     def _plain(self, schema: Schema) -> Schema:
         """References followed; `X or null` as X that may be null."""
@@ -94,7 +95,12 @@ class Schemas:
     def _meaning(self, field: Schema) -> str:
         plain = self._plain(field)
         words = field.get("description") or (plain.get("description") if plain.get("type") != "object" else None) or ""
-        bounds = [text.format(_number(plain[key])) for key, text in _BOUNDS.items() if key in plain]
+        # Where words say what is allowed, the pattern would say it again, and worse.
+        bounds = [
+            text.format(_number(plain[key]))
+            for key, text in _BOUNDS.items()
+            if key in plain and not (key == "pattern" and words)
+        ]
         if any(option.get("type") == "null" for option in field.get("anyOf", ())):
             bounds.append("may be null")
         sentence = " ".join(words.split())
