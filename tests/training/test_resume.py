@@ -149,6 +149,21 @@ def test_the_references_are_what_the_property_says_of_them(references: Reference
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_first_step_that_overflows_changes_nothing(optimizer: str, digits_channel: Path, tmp_path: Path) -> None:
+    configuration = Configuration("overflow", {"optimizer": optimizer}, "fp16")
+    trainer = open_trainer(tmp_path, digits_channel, configuration)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**80)
+    before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+    trainer.model.train()
+    trainer.step(trainer.training.order(0, 0)[:32])
+    assert trainer.scaler.get_scale() == 2.0**79
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+    momenta = [state.get("momentum_buffer") for state in trainer.optimizer.state.values()]
+    assert not [momentum for momentum in momenta if momentum is not None], "nothing remembers a step that was skipped"
+
+
+@pytest.mark.unit
 def test_the_exported_model_is_the_same_file(references: References, digits_channel: Path, tmp_path: Path) -> None:
     configuration = SHORT[0]
     ended = run(configuration, tmp_path / "run", digits_channel, STRUCK_EVERYWHERE)
