@@ -297,7 +297,7 @@ class MoneyMachine(RuleBasedStateMachine):
         assert len(found) == len(records) == len(self.slices)
         for one in self.slices:
             kept = found[one.source_id, one.begin]
-            assert (kept.quantity * 1000, kept.to_at) == (one.thousandths, self._at(one.end))
+            assert (kept.quantity * 1000, kept.to_at) == (Decimal(one.thousandths), self._at(one.end))
 
     def teardown(self) -> None:
         """All of it again, backwards: nothing is new, and nothing is charged."""

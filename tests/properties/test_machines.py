@@ -91,7 +91,7 @@ def money(
     return Money
 
 
-GAMES = {"jobs": (4, 12), "leases": (2, 10), "uploads": (4, 15), "money": (6, 20)}
+GAMES = {"jobs": (8, 18), "leases": (8, 20), "uploads": (8, 18), "money": (8, 25)}
 
 
 @pytest.mark.timeout(600)

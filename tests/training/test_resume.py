@@ -53,7 +53,7 @@ SHORT = [
 ]
 LONG = [
     *SHORT,
-    Configuration("two-threads", ALWAYS | {"width": 16}, threads=2),
+    Configuration("two-threads", ALWAYS | {"width": 16, "epochs": 2}, threads=2),
     Configuration("plain-bf16", EPOCH_ENDS | PLAIN, "bf16"),
     Configuration("sgd-fp16", ALWAYS | SGD, "fp16"),
     Configuration("impatient-fp16", EPOCH_ENDS | IMPATIENT | {"learning_rate": 0.02}, "fp16"),
@@ -113,13 +113,13 @@ def test_wherever_it_is_interrupted_it_ends_the_same(references: References, dig
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_wherever_it_is_interrupted_it_ends_the_same_many_times(references: References, digits_channel: Path) -> None:
     _hold(LONG, 120, references, digits_channel)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("configuration", SHORT[:3], ids=lambda each: each.name)
 def test_after_every_single_step_of_the_first_epoch_and_one_more(
     configuration: Configuration, references: References, digits_channel: Path, tmp_path: Path
