@@ -22,21 +22,26 @@ from worker.tasks.jobs import move_one
 FILE = wire.FileRef(name="state.json", sha256="a" * 64, size_bytes=3)
 
 
-def controllers(place: Place, count: int, job_ids: list[UUID]) -> None:
-    """So many controllers claim whatever of these jobs is due and move it, all at once."""
-    wanted = Job.id.in_(job_ids)
+def make_due(place: Place, job_ids: list[UUID]) -> None:
+    """Whoever held one of these jobs holds it no more, and those that are not over are due."""
     with place.controller_database.unit_of_work() as session:
-        due = update(Job).where(wanted, Job.due_at.is_not(None))
+        due = update(Job).where(Job.id.in_(job_ids), Job.due_at.is_not(None))
         session.execute(due.values(due_at=func.clock_timestamp(), lease_token=None))
 
-    def control() -> list[Lease]:
-        with place.controller_database.unit_of_work() as session:
-            leases = queue.claim(session, Job, lease_seconds=30, limit=1, where=wanted)
-        for lease in leases:
-            assert move_one(place.context, lease)
-        return leases
 
-    claimed = [lease.row_id for leases in at_once([control] * count) for lease in leases]
+def control(place: Place, job_ids: list[UUID]) -> list[Lease]:
+    """One controller claims one of these jobs, if one is due, and moves it."""
+    with place.controller_database.unit_of_work() as session:
+        leases = queue.claim(session, Job, lease_seconds=30, limit=1, where=Job.id.in_(job_ids))
+    for lease in leases:
+        assert move_one(place.context, lease)
+    return leases
+
+
+def controllers(place: Place, count: int, job_ids: list[UUID]) -> None:
+    """So many controllers claim whatever of these jobs is due and move it, all at once."""
+    make_due(place, job_ids)
+    claimed = [lease.row_id for leases in at_once([lambda: control(place, job_ids)] * count) for lease in leases]
     assert len(claimed) == len(set(claimed)), "a row has one owner"
 
 

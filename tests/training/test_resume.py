@@ -53,7 +53,7 @@ SHORT = [
 ]
 LONG = [
     *SHORT,
-    Configuration("two-threads", ALWAYS | {"width": 16}, threads=2),
+    Configuration("two-threads", ALWAYS | {"width": 16, "epochs": 2}, threads=2),
     Configuration("plain-bf16", EPOCH_ENDS | PLAIN, "bf16"),
     Configuration("sgd-fp16", ALWAYS | SGD, "fp16"),
     Configuration("impatient-fp16", EPOCH_ENDS | IMPATIENT | {"learning_rate": 0.02}, "fp16"),
@@ -113,13 +113,13 @@ def test_wherever_it_is_interrupted_it_ends_the_same(references: References, dig
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_wherever_it_is_interrupted_it_ends_the_same_many_times(references: References, digits_channel: Path) -> None:
     _hold(LONG, 120, references, digits_channel)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("configuration", SHORT[:3], ids=lambda each: each.name)
 def test_after_every_single_step_of_the_first_epoch_and_one_more(
     configuration: Configuration, references: References, digits_channel: Path, tmp_path: Path
@@ -146,6 +146,21 @@ def test_the_references_are_what_the_property_says_of_them(references: Reference
     early = references.of(SHORT[3])
     assert early.state["position"]["epoch"] < EPOCHS, "it stopped early"
     assert {name for name, _ in whole.points} >= {"train/loss", "validation/loss", "learning_rate"}
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_first_step_that_overflows_changes_nothing(optimizer: str, digits_channel: Path, tmp_path: Path) -> None:
+    configuration = Configuration("overflow", {"optimizer": optimizer}, "fp16")
+    trainer = open_trainer(tmp_path, digits_channel, configuration)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**80)
+    before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+    trainer.model.train()
+    trainer.step(trainer.training.order(0, 0)[:32])
+    assert trainer.scaler.get_scale() == 2.0**79
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+    momenta = [state.get("momentum_buffer") for state in trainer.optimizer.state.values()]
+    assert not [momentum for momentum in momenta if momentum is not None], "nothing remembers a step that was skipped"
 
 
 @pytest.mark.unit

@@ -106,6 +106,13 @@ def _read_manifest(folder: Path) -> CheckpointManifest:
         raise JobError("platform", f"The checkpoint cannot be read: {error}") from error
 
 
+def seed_random(seed: int) -> None:
+    """Every generator from one seed, whatever this process drew before."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global one
+    torch.manual_seed(seed)
+
+
 def random_state() -> State:
     """Every generator's state: Python's, numpy's, torch's on CPU and on each GPU."""
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one

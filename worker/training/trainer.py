@@ -16,6 +16,7 @@ from worker.training.checkpoint import (
     random_state,
     read_checkpoint,
     restore_random_state,
+    seed_random,
     write_checkpoint,
 )
 from worker.training.config import Hyperparameters
@@ -54,12 +55,14 @@ class Trainer:
         _, height, width = dataset.image_shape
         batch_values = settings.batch_size * height * width * settings.width
         configure_backends(self.compute.device, threads_for(batch_values, process.spec.cpu_count))
-        torch.manual_seed(settings.seed)
+        seed_random(settings.seed)
         device = self.compute.device
         self.model = self.architecture.build().to(device)
         # On a CPU and on tensor cores alike, convolutions are fastest with the channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        self.optimizer = _optimizer(self.model, settings)
+        # A fused SGD whose first step is skipped, as one that overflows is, takes its momentum from memory that
+        # nobody has written. Unfused, the scaler does not call it at all.
+        self.optimizer = _optimizer(self.model, settings, fused_sgd=not self.compute.scales_gradients)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.scales_gradients)
         self.augmentation = build_augmentation(settings.augmentation, dataset.image_shape).to(device)
         self.training = DeviceSplit(dataset.splits["train"], device)
@@ -278,7 +281,7 @@ class Trainer:
         self._written_step = self.position.step
 
 
-def _optimizer(model: SmallCnn, settings: Hyperparameters) -> torch.optim.Optimizer:
+def _optimizer(model: SmallCnn, settings: Hyperparameters, *, fused_sgd: bool) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             model.parameters(),
@@ -286,7 +289,7 @@ def _optimizer(model: SmallCnn, settings: Hyperparameters) -> torch.optim.Optimi
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             nesterov=settings.momentum > 0,
-            fused=True,
+            fused=fused_sgd,
         )
     return torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
