@@ -13,7 +13,7 @@ from backend.billing import costs
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
-from backend.core.errors import NotFound, Unauthorized
+from backend.core.errors import RouteNotFound, Unauthorized
 from backend.core.pagination import MAX_LIMIT, PageRequest
 from backend.core.storage import ObjectStore
 from backend.identity import service as identity
@@ -169,8 +169,8 @@ def _project_links(session: Session, viewer: Principal) -> list[ProjectLink]:
 
 
 def parse_id(text: str) -> UUID:
-    """An id from an address; what is no id belongs to nothing (NotFound)."""
+    """An id from an address; what is no id belongs to nothing (RouteNotFound)."""
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound("There is nothing at this address, or it is not yours to see.") from None
+        raise RouteNotFound("There is nothing at this address, or it is not yours to see.") from None

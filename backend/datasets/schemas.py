@@ -12,7 +12,8 @@ MAX_UPLOAD_BYTES = 16 * 1024**3
 MIN_PART_BYTES = 1024
 DEFAULT_PART_BYTES = 8 * 1024 * 1024
 MAX_PARTS = 10_000
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps."""
 
 Split = Literal["train", "validation", "test"]
 DEFAULT_SPLITS: dict[Split, int | float] = {"train": 0.8, "validation": 0.1, "test": 0.1}

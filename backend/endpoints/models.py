@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -140,7 +141,10 @@ class UsageSegment(TenantOwned, Base):
     """A sealed usage segment that was accepted; a second delivery is dropped."""
 
     __tablename__ = "usage_segments"
-    __table_args__ = (tenant_reference("replica_id", "replicas"),)
+    __table_args__ = (
+        tenant_reference("replica_id", "replicas"),
+        UniqueConstraint("organization_id", "segment_id"),
+    )
 
     segment_id: Mapped[UUID] = mapped_column(primary_key=True)
     replica_id: Mapped[UUID]
@@ -155,12 +159,15 @@ class VariantTraffic(Identified, TenantOwned, Base):
     __tablename__ = "variant_traffic"
     __table_args__ = (
         tenant_reference("endpoint_id", "endpoints"),
+        ForeignKeyConstraint(
+            ["organization_id", "segment_id"], ["usage_segments.organization_id", "usage_segments.segment_id"]
+        ),
         UniqueConstraint("segment_id", "variant", "key_id"),
         Index("ix_variant_traffic_endpoint", "organization_id", "endpoint_id", "from_at"),
         Index("ix_variant_traffic_replica", "organization_id", "replica_id", "from_at"),
     )
 
-    segment_id: Mapped[UUID] = mapped_column(ForeignKey("usage_segments.segment_id"))
+    segment_id: Mapped[UUID]
     endpoint_id: Mapped[UUID]
     replica_id: Mapped[UUID]
     variant: Mapped[str]

@@ -29,6 +29,10 @@ class Operation:
     path: str
     parameters: tuple[str, ...]
     has_body: bool
+    permission: str | None = None
+    """What the caller needs; None: no credential."""
+    resources: tuple[str, ...] = ()
+    """Path parameters that are ids of somebody's rows."""
 
     @property
     def name(self) -> str:
@@ -37,13 +41,24 @@ class Operation:
 
 def operations(app: FastAPI) -> list[Operation]:
     """Every operation under /api/v1."""
-    found = []
-    for path, item in app.openapi()["paths"].items():
-        for method, described in item.items():
-            if path.startswith(API):
-                names = tuple(re.findall(r"{(\w+)}", path))
-                found.append(Operation(method, path, names, "requestBody" in described))
-    return found
+    return [
+        _operation(method, path, described)
+        for path, item in app.openapi()["paths"].items()
+        if path.startswith(API)
+        for method, described in item.items()
+    ]
+
+
+def _operation(method: str, path: str, described: dict[str, Any]) -> Operation:
+    listed = [each for each in described.get("parameters", ()) if each["in"] == "path"]
+    return Operation(
+        method,
+        path,
+        tuple(re.findall(r"{(\w+)}", path)),
+        has_body="requestBody" in described,
+        permission=described["x-permission"],
+        resources=tuple(each["name"] for each in listed if each["schema"].get("format") == "uuid"),
+    )
 
 
 @dataclass

@@ -3,29 +3,102 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Uuid, text
 from sqlalchemy.exc import DBAPIError
 
 from backend.core.db import Database
+from backend.tables import METADATA
 from tests.fixtures.database import Tenant
+from tests.security.estate import Estate
+from tests.security.tables import (
+    BY_ANOTHER_COLUMN,
+    OF_NO_TENANT,
+    WITHOUT_A_KEY,
+    attempts_on,
+    read_tables,
+    tenant_tables,
+)
+from tests.security.test_every_route import (  # noqa: F401 - fixtures
+    control_context,
+    estate,
+    make_estate,
+    make_person,
+    make_world,
+)
 
 pytestmark = pytest.mark.integration
-WITHOUT_TENANT = {"alembic_version", "prices", "instance_types", "api_uptime", "route_table", "gateways"}
+DENIED = "42501"
+"""insufficient_privilege: no right on the table, or a row that its policy refuses."""
 
 
 def test_every_table_has_forced_row_security(controller_database: Database) -> None:
     with controller_database.unit_of_work() as session:
-        tables = session.execute(
-            text(
-                "SELECT relname, relrowsecurity AND relforcerowsecurity AS secured FROM pg_class"
-                " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
-            )
-        ).all()
+        found = read_tables(session)
         views = session.scalars(
             text("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('v', 'm')")
         ).all()
-    assert {row.relname for row in tables if not row.secured} == WITHOUT_TENANT
+    assert {table.name for table in found if not table.forced} == set(OF_NO_TENANT)
+    assert {table.name for table in found if table.forced} == {*tenant_tables(), *BY_ANOTHER_COLUMN}
     assert list(views) == []  # a view reads with its owner's eyes
+
+
+def test_nobody_but_the_controller_writes_across_tenants(controller_database: Database) -> None:
+    with controller_database.unit_of_work() as session:
+        found = read_tables(session)
+    assert {table.name for table in found if set("IUD") & set(table.rights["modelyard_operator"])} == set()
+    read_by_app = {table.name for table in found if "S" in table.rights["modelyard_app"]}
+    assert read_by_app & {"gateways", "route_table"} == set()
+
+
+def test_foreign_keys_between_tenant_tables_carry_the_organization() -> None:
+    tenants, loose = set(tenant_tables()), set()
+    for name in tenants:
+        table = METADATA.tables[name]
+        tied = {"id", "organization_id"}
+        for key in table.foreign_key_constraints:
+            tied |= set(key.column_keys)
+            pairs = {(one.parent.name, one.column.name) for one in key.elements}
+            same = ("organization_id", "organization_id") in pairs
+            assert key.referred_table.name not in tenants or same, f"{name}: {key.column_keys}"
+        loose |= {
+            (name, column.name)
+            for column in table.columns
+            if isinstance(column.type, Uuid) and column.name.endswith("_id") and column.name not in tied
+        }
+    assert loose == set(WITHOUT_A_KEY)
+
+
+def test_no_tenant_touches_anothers_rows(
+    app_database: Database,
+    controller_database: Database,
+    make_tenant: Callable[[], Tenant],
+    estate: Estate,  # noqa: F811 - a fixture
+) -> None:
+    stranger, victim = make_tenant().scope, estate.tenant.scope
+    with controller_database.unit_of_work() as session:
+        full = {
+            name
+            for name in tenant_tables()
+            if session.scalar(
+                text(f"SELECT count(*) FROM {name} WHERE organization_id = :victim"),  # noqa: S608 - the catalogue's own names
+                {"victim": victim.organization_id},
+            )
+        }
+    # Where the victim has no row, SELECT, UPDATE and DELETE show nothing; INSERT and STEAL do.
+    assert len(full) >= 20
+    wrong = {}
+    for name in (*tenant_tables(), "organizations"):
+        found = attempts_on(app_database, stranger, name, victim)
+        kept = (
+            found["SELECT"] in {0, DENIED}
+            and found["UPDATE"] in {0, DENIED}
+            and found["DELETE"] in {0, DENIED}
+            and found["STEAL"] in {0, DENIED}
+            and found["INSERT"] == DENIED
+        )
+        if not kept:
+            wrong[name] = found
+    assert wrong == {}
 
 
 def test_policies_of_the_app_name_its_tenant(controller_database: Database) -> None:

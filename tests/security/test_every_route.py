@@ -1,44 +1,114 @@
-"""Every operation of the OpenAPI document against other organizations, other roles and nobody.
+"""Every operation of the OpenAPI document as every kind of credential: the isolation matrix, derived, not listed.
 
-New routes join by themselves; one with a body needs an entry in `estate`.
+New routes join by themselves; one with a body needs an entry in `estate`. What is expected follows from the
+permission that the route declares (`matrix`).
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from tests.endpoints.conftest import World, control_context, make_world  # noqa: F401 - fixtures
+from tests.endpoints.conftest import World, control_context, make_gateway, make_world  # noqa: F401 - fixtures
 from tests.fixtures.database import Tenant
 from tests.fixtures.engine import Hand
-from tests.identity.conftest import Person, make_person  # noqa: F401 - fixtures
+from tests.identity.conftest import OWN_PAGE, PASSWORD, Person, make_person  # noqa: F401 - fixtures
 from tests.security.estate import API, MUTATING, Estate, Operation, build_estate, operations
+from tests.security.matrix import NARROWED, NOBODIES, ROLES, cells, expected, kept
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
-WITHOUT_CREDENTIAL = {"POST /api/v1/session"}
-OWN_ONLY = {"DELETE /api/v1/session", "POST /api/v1/me/password"}
-"""Of the caller itself: no role is needed."""
+PUBLIC = {"POST /api/v1/session": "whoever logs in has no credential yet"}
+ANY_CREDENTIAL = {
+    "GET /api/v1/me": "tells a caller what it is",
+    "DELETE /api/v1/session": "ends the caller's own session",
+    "POST /api/v1/me/password": "changes the caller's own password",
+}
 
 
 @pytest.fixture
-def estate(
+def make_estate(
     make_tenant: Callable[[], Tenant],
     make_client: Callable[..., TestClient],
     make_world: Callable[[Tenant], World],  # noqa: F811 - a fixture
     make_person: Callable[..., Person],  # noqa: F811 - a fixture
     ready_instance: Callable[..., Hand],
-) -> Estate:
-    tenant = make_tenant()
-    make_person(tenant)
-    member = make_person(tenant, role="viewer")
-    hand = ready_instance(tenant)
-    return build_estate(make_client(tenant), make_world(tenant), member.user_id, hand.instance_id)
+) -> Callable[[], Estate]:
+    """Make an organization with one of everything."""
+
+    def make() -> Estate:
+        tenant = make_tenant()
+        make_person(tenant)
+        member = make_person(tenant, role="viewer")
+        hand = ready_instance(tenant)
+        return build_estate(make_client(tenant), make_world(tenant), member.user_id, hand.instance_id)
+
+    return make
+
+
+@pytest.fixture
+def estate(make_estate: Callable[[], Estate]) -> Estate:
+    return make_estate()
+
+
+@pytest.fixture
+def make_caller(
+    *,
+    app: FastAPI,
+    make_client: Callable[..., TestClient],
+    make_tenant: Callable[[], Tenant],
+    make_person: Callable[..., Person],  # noqa: F811 - a fixture
+    make_gateway: Callable[[], TestClient],  # noqa: F811 - a fixture
+    ready_instance: Callable[..., Hand],
+) -> Callable[[Estate, str], TestClient]:
+    """A client with one of the matrix's credentials of an estate's organization."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+
+    def bearer(token: str) -> TestClient:
+        return TestClient(app, headers={"Authorization": token}, raise_server_exceptions=False)
+
+    def make(estate: Estate, credential: str) -> TestClient:
+        tenant = estate.tenant
+        if credential in ROLES:
+            return make_client(tenant, credential)
+        if credential in NARROWED:
+            return make_client(tenant, "owner", scopes=NARROWED[credential])
+        makers: dict[str, Callable[[], TestClient]] = {
+            "none": make_client,
+            "garbage": lambda: bearer("Bearer my_unknown"),
+            "expired": lambda: make_client(tenant, expires_at=yesterday),
+            "revoked": lambda: make_client(tenant, revoked_at=yesterday),
+            "agent": lambda: bearer(ready_instance(tenant).client.headers["Authorization"]),
+            "gateway": lambda: bearer(make_gateway().headers["Authorization"]),
+            "stranger": lambda: make_client(make_tenant()),
+            "cookie alone": lambda: browser(app, make_person(tenant)),
+        }
+        return makers[credential]()
+
+    return make
+
+
+def browser(app: FastAPI, person: Person) -> TestClient:
+    """A logged-in browser whose requests may come from any page."""
+    client = TestClient(app, headers=OWN_PAGE, raise_server_exceptions=False)
+    assert client.post(f"{API}/session", json={"email": person.email, "password": PASSWORD}).status_code == 201
+    del client.headers["X-Requested-With"]
+    return client
 
 
 def ask(client: TestClient, estate: Estate, operation: Operation) -> Any:
     return client.request(operation.method, estate.url(operation), **estate.body(operation))
+
+
+def test_what_needs_no_permission_is_named(app: FastAPI) -> None:
+    found = operations(app)
+    assert {each.name for each in found if each.permission is None} == set(PUBLIC)
+    assert {each.name for each in found if each.permission == "any"} == set(ANY_CREDENTIAL)
+    reading = {each.name for each in found if each.method == "get" and each.permission not in {"read", "any"}}
+    assert reading == {"GET /api/v1/audit-events", "GET /api/v1/audit-events/chain"}
+    assert not [each.name for each in found if each.method in MUTATING and each.permission == "read"]
 
 
 def test_an_owner_reaches_all_of_it(app: FastAPI, estate: Estate, make_client: Callable[..., TestClient]) -> None:
@@ -47,130 +117,54 @@ def test_an_owner_reaches_all_of_it(app: FastAPI, estate: Estate, make_client: C
     assert {name: code for name, code in answers.items() if code != 200} == {}
 
 
-def test_nobody_reaches_anything(app: FastAPI, estate: Estate, make_client: Callable[..., TestClient]) -> None:
-    client = make_client()
-    answers = {each.name: ask(client, estate, each).status_code for each in operations(app)}
-    wrong = {name: code for name, code in answers.items() if code != 401 and name not in WITHOUT_CREDENTIAL}
-    assert wrong == {}
+REFUSED = (*NOBODIES, "cookie alone", "stranger", "viewer", "billing", "developer", *NARROWED)
 
 
-@pytest.mark.parametrize("kind", ["unknown", "instance"])
-def test_other_credentials_are_none(
-    app: FastAPI, estate: Estate, make_client: Callable[..., TestClient], ready_instance: Callable[..., Hand], kind: str
+@pytest.mark.parametrize("credential", REFUSED)
+def test_who_may_not_is_refused_and_nothing_changes(
+    app: FastAPI,
+    estate: Estate,
+    make_client: Callable[..., TestClient],
+    make_caller: Callable[[Estate, str], TestClient],
+    credential: str,
 ) -> None:
-    client = make_client()
-    hand = ready_instance(estate.tenant)
-    bearer = hand.client.headers["Authorization"] if kind == "instance" else "Bearer my_unknown"
-    client.headers["Authorization"] = bearer
-    answers = {each.name: ask(client, estate, each).status_code for each in operations(app)}
-    wrong = {name: code for name, code in answers.items() if code != 401 and name not in WITHOUT_CREDENTIAL}
-    assert wrong == {}
-
-
-def test_another_organizations_owner_finds_nothing(
-    app: FastAPI, estate: Estate, make_client: Callable[..., TestClient], make_tenant: Callable[[], Tenant]
-) -> None:
-    stranger = make_client(make_tenant())
-    before = snapshot(make_client(estate.tenant), app, estate)
+    owner, caller = make_client(estate.tenant), make_caller(estate, credential)
+    before = snapshot(owner, app, estate)
     secret = {*estate.ids.values(), estate.model_version_id} - {"1", "2026-01"}
     wrong: dict[str, object] = {}
-    for each in operations(app):
-        answer = ask(stranger, estate, each)
-        own = {"month", "number"} >= set(each.parameters)
-        if not own and answer.status_code != 404:
-            wrong[each.name] = (answer.status_code, answer.text[:200])
-        elif answer.status_code >= 500:
-            wrong[each.name] = answer.text
-        elif answer.status_code == 200 and any(value in answer.text for value in secret):
-            wrong[each.name] = "names what is another's"
-    assert wrong == {}
-    assert snapshot(make_client(estate.tenant), app, estate) == before
-
-
-def test_bodies_and_filters_cannot_name_what_is_anothers(
-    app: FastAPI, estate: Estate, make_client: Callable[..., TestClient], make_tenant: Callable[[], Tenant]
-) -> None:
-    own = make_tenant()
-    stranger = make_client(own)
-    names_another = [
-        each
-        for each in operations(app)
-        if each.has_body and not each.parameters and "project_id" in str(estate.body(each))
-    ]
-    assert len(names_another) >= 6
-    answers = {each.name: ask(stranger, estate, each) for each in names_another}
-    assert {name: answer.text for name, answer in answers.items() if answer.status_code != 404} == {}
-    project = {"project_id": str(own.project_id)}
-    theirs: list[tuple[str, dict[str, Any]]] = [
-        ("training-jobs", {"dataset_version_id": estate.ids["version_id"], "model_name": "m"}),
-        ("compression-jobs", {"model_version_id": estate.model_version_id}),
-        (
-            "compression-jobs",
-            {"model_version_id": estate.model_version_id, "dataset_version_id": estate.ids["version_id"]},
-        ),
-    ]
-    for path, body in theirs:
-        answer = stranger.post(f"{API}/{path}", json={**project, "name": "theirs", "instance_type": "test.cpu", **body})
-        assert (answer.status_code, path) == (404, path), answer.text
-    variants = [{"name": "a", "model_version_id": estate.model_version_id, "weight": 1}]
-    wanted = {**project, "name": "theirs", "instance_type": "test.endpoints", "variants": variants}
-    assert stranger.post(f"{API}/endpoints", json=wanted).status_code == 404
-    for path in ("jobs", "datasets", "models", "endpoints", "charges", "usage"):
-        answer = stranger.get(f"{API}/{path}", params={"project_id": estate.ids["project_id"]})
-        assert answer.status_code in {200, 404}, (path, answer.text)
-        assert answer.status_code == 404 or answer.json()["items"] == [], path
-
-
-@pytest.mark.parametrize("role", ["viewer", "billing", "developer"])
-def test_every_change_needs_its_permission(
-    app: FastAPI, estate: Estate, make_client: Callable[..., TestClient], role: str
-) -> None:
-    client = make_client(estate.tenant, role)
-    before = snapshot(make_client(estate.tenant), app, estate)
-    wrong = {}
-    for each in operations(app):
-        if each.method not in MUTATING or each.name in WITHOUT_CREDENTIAL | OWN_ONLY or may(role, each):
+    for cell in cells(operations(app), credential):
+        if cell.expected == "public" or (cell.expected == "allowed" and cell.operation.method in MUTATING):
             continue
-        code = ask(client, estate, each).status_code
-        if code != 403:
-            wrong[each.name] = code
+        answer = ask(caller, estate, cell.operation)
+        if not kept(cell, answer):
+            wrong[cell.operation.name] = (cell.expected, answer.status_code, answer.text[:200])
+        elif cell.expected == "own only" and answer.is_success and any(each in answer.text for each in secret):
+            wrong[cell.operation.name] = "names what is another's"
     assert wrong == {}
-    assert snapshot(make_client(estate.tenant), app, estate) == before
+    assert snapshot(owner, app, estate) == before
 
 
-def may(role: str, operation: Operation) -> bool:
-    """Whether a role may; what developers do is most of the API, what managers alone do is named."""
-    money = operation.path.startswith((f"{API}/budgets", f"{API}/spending-holds"))
-    if role == "developer":
-        managers = operation.path.startswith(f"{API}/members")
-        return not (money or managers)
-    return role == "billing" and money
-
-
-@pytest.mark.parametrize("scopes", [["read"], ["invoke"], ["billing"]])
-def test_scopes_hold_on_every_route(
-    app: FastAPI, estate: Estate, make_client: Callable[..., TestClient], scopes: list[str]
+@pytest.mark.parametrize("credential", ["owner", "admin", "developer", "viewer", "billing", *NARROWED])
+def test_who_may_is_let_through(
+    app: FastAPI, estate: Estate, make_caller: Callable[[Estate, str], TestClient], credential: str
 ) -> None:
-    client = make_client(estate.tenant, "owner", scopes=scopes)
-    exempt = WITHOUT_CREDENTIAL | OWN_ONLY | {"GET /api/v1/me"}
-    answers = {}
-    for each in operations(app):
-        needs = "read" if each.method == "get" else "billing" if may("billing", each) else "write or manage"
-        if each.name not in exempt and needs not in scopes:
-            answers[each.name] = ask(client, estate, each).status_code
-    assert {name: code for name, code in answers.items() if code != 403} == {}
+    caller = make_caller(estate, credential)
+    wrong = {}
+    allowed = [cell for cell in cells(operations(app), credential) if cell.expected == "allowed"]
+    for cell in sorted(allowed, key=lambda each: each.operation.method == "delete"):
+        answer = ask(caller, estate, cell.operation)
+        if not kept(cell, answer):
+            wrong[cell.operation.name] = (answer.status_code, answer.text[:200])
+    assert wrong == {}
+    assert {expected(each, credential) for each in operations(app)} <= {"allowed", "forbidden", "public"}
 
 
 def snapshot(owner: TestClient, app: FastAPI, estate: Estate) -> dict[str, Any]:
     """Everything that the organization reads of itself, but for what reading changes."""
+    moving = ("api-keys", "audit", "instance")
     found = {}
     for each in operations(app):
-        if (
-            each.method == "get"
-            and "api-keys" not in each.path
-            and "audit" not in each.path
-            and "instance" not in each.path
-        ):
+        if each.method == "get" and not any(word in each.path for word in moving):
             answer = ask(owner, estate, each)
             found[each.name] = answer.content if answer.status_code == 200 else answer.status_code
     return {
