@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from benchmarks.audit import Audit, audit_time
+from benchmarks.audit import Audit, audit
 from benchmarks.books import Books, read_books
 from modelyard.types import Job
 from tests.chaos.story import check_attempts, check_billed_once, completed, machines_gone
@@ -63,13 +63,33 @@ def test_a_host_whose_clock_is_set_changes_no_bill(running: RunningPlatform, clo
     assert timedelta(seconds=8) <= billed < timedelta(seconds=60)
 
 
+DOCTORED = {
+    "billed longer": "UPDATE usage_records SET to_at = to_at + interval '5 ms', quantity = quantity + 0.005"
+    " WHERE id = (SELECT id FROM usage_records WHERE source_kind = 'hold')",
+    "forgotten": "DELETE FROM charges; DELETE FROM usage_records WHERE source_kind = 'hold'",
+    "somebody else's": "UPDATE usage_records SET source_id = gen_random_uuid() WHERE source_kind = 'hold'",
+    "a dearer price": "UPDATE charges SET unit_price = unit_price * 2, amount = quantity * unit_price * 2",
+    "never rated": "UPDATE usage_records SET rated_at = NULL",
+    "half charged": "UPDATE charges SET quantity = quantity / 2, amount = quantity / 2 * unit_price",
+}
+
+
+@pytest.mark.parametrize("how", DOCTORED)
+def test_rows_of_a_real_home_that_are_doctored_are_found(running: RunningPlatform, how: str) -> None:
+    """After the test above, whose home is true."""
+    assert audited(running)[0].faults == []
+    with running.database("controller").engine.connect() as connection, connection.begin() as work:
+        connection.exec_driver_sql(DOCTORED[how])
+        books = read_books(running.home / "localhost" / "log.jsonl", connection)
+        work.rollback()
+    assert audit(books).faults != []
+
+
 def audited(running: RunningPlatform) -> tuple[Audit, Books]:
-    """The audit of every millisecond of every machine."""
+    """The whole audit of the home."""
     with running.database("operator").engine.connect() as connection:
         books = read_books(running.home / "localhost" / "log.jsonl", connection)
-    found = Audit()
-    audit_time(found, books)
-    return found, books
+    return audit(books), books
 
 
 def check_jumped(running: RunningPlatform, job: Job) -> None:
