@@ -6,7 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.core.http import problem
 from backend.core.metrics import Metrics
-from backend.core.migrate import SchemaUnknown, check_schema
+from backend.core.schema import SchemaUnknown, check_schema
 
 log = structlog.get_logger(__name__)
 
