@@ -180,9 +180,11 @@ def restore(
 def migrate() -> None:
     """Create roles and database where missing, upgrade the schema, seed what a first boot needs. One-shot."""
     from backend.core.migrate import migrate as run
+    from backend.platform.gate import wait_for_start
     from backend.seed import seed
 
     settings = _settings(None)
+    wait_for_start()
     revision = run(settings)
     seeded = seed(settings)
     typer.echo(f"schema {revision}; {seeded}")
@@ -193,9 +195,13 @@ def api() -> None:
     """Run the API and the dashboard."""
     import uvicorn
 
+    from backend.app import build
+    from backend.platform.gate import wait_for_start
+
     settings = _settings(None)
+    wait_for_start()
     uvicorn.run(
-        "backend.app:build",
+        build,
         factory=True,
         host=settings.api.host,
         port=settings.api.port,
@@ -215,8 +221,10 @@ def worker() -> None:
 
     settings = _settings(None)
     configure_logging(settings.log_level, as_json=settings.environment == "production")
+    from backend.platform.gate import wait_for_start
     from worker.app import app as celery
 
+    wait_for_start()
     celery.worker_main(
         ["worker", "-Q", "control", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING",
          "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "control@%h"]

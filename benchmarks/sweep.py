@@ -2,9 +2,9 @@
 
 Run `python -m benchmarks.sweep` (`--short` in small, for the tests); the last line is a JSON list.
 
-*Sweep*: one pass of every control, in the tick's order, over 10,000 ready instances with a running job each, all of
-them due; 1 % have a report to apply and a slice of usage to write. Once in a database with 1,000,000 ended jobs (with
-attempts, assignments, events, usage and charges), once in one without; interleaved, medians of CPU and wall time.
+*Sweep*: the controls in the tick's order until they have looked at 10,000 ready instances with a running job each, all
+of them due; 1 % have a report to apply and a slice of usage to write. Once in a database with 1,000,000 ended jobs
+(with attempts, assignments, events, usage and charges), once in one without; interleaved, medians.
 *Placements*: jobs that wait, an idle instance for each, of 20 tenants; from the first claim until every job has
 its attempt and its assignment, committed, by the control as the worker runs it, in the database with the past.
 
@@ -104,13 +104,14 @@ class Side:
     postgres: EmbeddedPostgres
 
     def sweep(self, busy: int) -> tuple[float, float]:
-        """(wall, CPU of this process and Postgres) seconds of one pass of every control over everything live."""
+        """(wall, CPU of this process and Postgres) seconds until the controls have looked at everything live."""
         moment = self.estate.make_due(busy)
         began, cpu = time.perf_counter(), self._cpu()
-        for name in controls.by_name:
-            controls.by_name[name](self.context)
+        # A control gives way after some seconds; on a slow machine the next pass goes on where it stopped.
+        while self.estate.count_due(moment):
+            for name in controls.by_name:
+                controls.by_name[name](self.context)
         wall, used = time.perf_counter() - began, self._cpu() - cpu
-        assert self.estate.count_due(moment) == 0, "one pass did not get through"
         return wall, used
 
     def _cpu(self) -> float:

@@ -17,7 +17,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.core.migrate import knows_schema
+from backend.core.schema import knows_schema
 from backend.platform.backup import FACTS, FORMAT, Facts, Say
 from backend.platform.digests import copy_private, read_sums
 from backend.platform.errors import BackupDamaged, BackupRefused

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from backend.app import create_app
 from backend.core.db import Database
-from backend.core.migrate import SchemaUnknown
+from backend.core.schema import SchemaUnknown
 from backend.core.settings import Settings
 from backend.fleet.models import ApiUptime
 from backend.identity.authentication import Authenticator
