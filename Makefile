@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 EXIT ?=
 WORKERS ?= 2
 
-.PHONY: help demo test docs quick lint types imports unit integration browser ci-long bench up clean system-run system-test
+.PHONY: help demo test docs quick lint types imports unit integration browser ci-long chaos bench up clean system-run system-test
 
 help:
 	@echo "make demo        set up, start the platform, run the whole job on real data (EXIT=1: stop afterwards)"
@@ -18,6 +18,7 @@ help:
 	@echo "make docs        build the documentation into build/docs and check its links"
 	@echo "make quick       lint, types, imports, unit tests (what every commit must pass)"
 	@echo "make ci-long     short seeded forms of the heavy suites"
+	@echo "make chaos       the kill matrix (SEED=1; FULL=1: every case; CASE=name: one; GO_ON=1: what is not green yet)"
 	@echo "make bench NAME=serving   one benchmark; its last line is JSON"
 	@echo "make up          start the platform on this machine"
 
@@ -112,6 +113,10 @@ docs: $(STAMPS)/dev $(STAMPS)/diagrams
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@$(BIN)/python -m pytest tests/docs -m '(unit or integration) and not slow' -q
 	@echo "the documentation is in build/docs; read it with: $(BIN)/python -m http.server --directory build/docs"
+# Each process in each phase, struck by a fault that the seed draws; evidence of red cases lies in build/chaos.
+chaos: system-run $(STAMPS)/dev $(STAMPS)/assets
+	@$(BIN)/python -m tests.chaos.matrix --seed $(or $(SEED),1) --homes $(or $(HOMES),4) \
+	  $(if $(FULL),--full --minutes 1000) $(if $(CASE),--case $(CASE)) $(if $(GO_ON),--again)
 
 bench: $(STAMPS)/dev
 	@test -n "$(NAME)" || { echo "make bench NAME=<name>, one of:"; ls benchmarks/*.py | xargs -n1 basename | sed 's/.py$$//' | grep -v __init__; exit 1; }
