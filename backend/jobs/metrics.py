@@ -7,7 +7,6 @@ joining.
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Literal
@@ -89,12 +88,8 @@ def _merged(series: Series, after_step: int | None) -> Series:
 
 
 def _thinned(series: Series, limit: int) -> Series:
-    """At most `limit` points; those that are no number go first."""
-    if len(series.steps) <= limit:
-        return series
-    finite = [index for index, value in enumerate(series.values) if math.isfinite(value)]
-    steps = [series.steps[index] for index in finite]
-    chosen = [finite[index] for index in keep([series.values[index] for index in finite], steps, limit)]
+    """At most `limit` points. Agents keep what is no number to themselves, so all are finite."""
+    chosen = keep(series.values, series.steps, limit)
     return Series(*([column[index] for index in chosen] for column in (series.steps, series.values, series.times)))
 
 
@@ -106,8 +101,8 @@ def export_metrics(
 ) -> IO[bytes]:
     """Every point, by name and step, as a file that stands at its beginning; memory stays flat however many there are.
 
-    It is written before it is sent, so that a slow reader holds a temporary file and no transaction. CSV
-    (RFC 4180) has a header and keeps `nan` and `inf`; in JSON lines they are null.
+    It is written before it is sent, so that a slow reader holds a temporary file and no transaction. CSV (RFC 4180)
+    has a header.
     """
     repository = JobRepository(session, scope)
     names = [name] if name is not None else repository.metric_names(job_id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Double, Row, Select, any_, column, func, insert, or_, select, true
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
@@ -157,8 +158,9 @@ class JobRepository:
     def metric_points(self, job_id: UUID, name: str) -> Iterator[Sequence[MetricPoint]]:
         """Every point of a series by step, as said last, in pages; PostgreSQL sorts, so memory here stays flat."""
         point = func.unnest(MetricChunk.steps, MetricChunk.values, MetricChunk.times).table_valued(
-            column("step", BigInteger), column("value", Double), column("time", Double), name="point"
+            column("step", BigInteger), column("value", Double), column("time", Double)
         )
+        point = point.render_derived()
         query = (
             select(MetricChunk.name, point.c.step, point.c.value, point.c.time)
             .join(point, true())
@@ -167,7 +169,7 @@ class JobRepository:
                 MetricChunk.job_id == job_id,
                 MetricChunk.name == name,
             )
-            .distinct(point.c.step)
+            .ext(distinct_on(point.c.step))
             .order_by(point.c.step, MetricChunk.id.desc())
         )
         found = self._session.execute(query.execution_options(stream_results=True, yield_per=POINTS_PER_PAGE))
