@@ -113,6 +113,7 @@ docs: $(STAMPS)/dev $(STAMPS)/diagrams
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@$(BIN)/python -m pytest tests/docs -m '(unit or integration) and not slow' -q
 	@echo "the documentation is in build/docs; read it with: $(BIN)/python -m http.server --directory build/docs"
+
 # Each process in each phase, struck by a fault that the seed draws; evidence of red cases lies in build/chaos.
 chaos: system-run $(STAMPS)/dev $(STAMPS)/assets
 	@$(BIN)/python -m tests.chaos.matrix --seed $(or $(SEED),1) --homes $(or $(HOMES),4) \

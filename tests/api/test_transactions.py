@@ -86,7 +86,7 @@ def test_a_key_revoked_elsewhere_opens_nothing_from_then_on(
 
 
 def test_connections_that_the_server_closed_are_replaced(
-    app: FastAPI, client: TestClient, controller_database: Database, database_settings: Settings
+    app: FastAPI, client: TestClient, database_settings: Settings
 ) -> None:
     assert client.get("/api/v1/jobs").status_code == 200
     url = database_settings.database.admin_url
