@@ -1,8 +1,9 @@
 """Memory of the whole idle platform without an instance, and the size of what is installed.
 
-Run `python -m benchmarks.footprint`; the last line is a JSON list. It starts a platform of its own on free ports, opens
-some pages and lists once (what is loaded on first use is loaded then), lets it rest, and sums the proportional set size
-(PSS: a page that n processes share counts 1/n in each) of everything it runs. The size of the install is that of
+Run `python -m benchmarks.footprint`; the last line is a JSON list. It starts a platform of its own on free ports, asks
+for every list once (what is loaded on first use is loaded then), lets it rest, and adds up the memory of everything
+it runs: what a process has for itself, and what it shares with others of the platform once. (On a machine where nothing
+else runs Python that is the sum of PSS; where something does, PSS says too little.) The size of the install is that of
 all files of the packages that `pip install .[embedded,compute,demo]` asks for, directly or not.
 """
 
@@ -27,6 +28,7 @@ GOAL_MIB, STRETCH_MIB = 600, 500
 REST_SECONDS = 10
 EXTRAS = ("embedded", "compute", "demo")
 LISTED = 20
+SHARED = "shared by several"
 ROUTES = (
     "/api/v1/projects", "/api/v1/datasets", "/api/v1/models", "/api/v1/jobs", "/api/v1/endpoints",
     "/api/v1/instances", "/api/v1/charges", "/api/v1/budgets",
@@ -34,15 +36,27 @@ ROUTES = (
 
 
 def memory(platform: RunningPlatform) -> dict[str, tuple[int, float]]:
-    """(processes, MiB of PSS) by service; the warden and the supervisor are services too."""
+    """(processes, MiB) by service: private pages; the pages that several have are a line of their own."""
     state = read_run_state(platform.home)
     assert state is not None
     services = {child.pid: name for name, child in state.children.items() if child.pid is not None}
     found: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+    users: dict[str, set[str]] = defaultdict(set)
+    shared: dict[str, int] = {}
     for process in platform.processes():
         name = _service(process, services)
         count, size = found[name]
-        found[name] = (count + 1, size + process.memory_full_info().pss / 2**20)
+        found[name] = (count + 1, size + process.memory_full_info().uss / 2**20)
+        for each in process.memory_maps(grouped=True):
+            # Anonymous memory is shared with forked children, and they are of the same service.
+            key = each.path if each.path.startswith("/") else f"{name} {each.path}"
+            shared[key] = max(shared.get(key, 0), each.shared_clean + each.shared_dirty)
+            users[key].add(name)
+    for key, size_bytes in shared.items():
+        # Pages that no other service maps are shared within it, or with strangers: they are the service's.
+        name = next(iter(users[key])) if len(users[key]) == 1 else SHARED
+        count, size = found[name]
+        found[name] = (count, size + size_bytes / 2**20)
     return dict(found)
 
 
@@ -94,7 +108,7 @@ def _size(package: Distribution) -> int:
 
 def print_tables(services: dict[str, tuple[int, float]], packages: dict[str, int]) -> None:
     """For people."""
-    print(f"{'service':24}{'processes':>10}{'MiB (PSS)':>12}")
+    print(f"{'service':24}{'processes':>10}{'MiB':>12}")
     for name, (count, size) in sorted(services.items(), key=lambda item: -item[1][1]):
         print(f"{name:24}{count:10}{size:12.1f}")
     print(f"\n{'package':24}{'MiB':>10}")
@@ -110,7 +124,7 @@ def lines(services: dict[str, tuple[int, float]], packages: dict[str, int]) -> l
         {
             "name": "footprint",
             "value": round(total, 1),
-            "unit": "MiB (PSS), idle, no instance",
+            "unit": "MiB, idle, no instance",
             "against": f"a limit of {GOAL_MIB} MiB",
             "ratio": round(GOAL_MIB / total, 3),
             "goal": GOAL_MIB,
