@@ -164,6 +164,8 @@ class UploadMachine(RuleBasedStateMachine):
             assert answer.status_code < 300, answer.text
             one.status = "aborted"
             one.parts.clear()
+            # Giving up again removes whatever is left of it.
+            self.leftovers = {key for key in self.leftovers if one.opened["id"] not in key}
         else:
             assert (answer.status_code, answer.json()["code"]) == (409, "upload_not_open")
 
