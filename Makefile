@@ -10,13 +10,15 @@ export HF_HUB_OFFLINE := 1
 EXIT ?=
 WORKERS ?= 2
 
-.PHONY: help demo test quick lint types imports unit integration browser ci-long bench up clean system-run system-test
+.PHONY: help demo test docs quick lint types imports unit integration browser ci-long chaos bench up clean system-run system-test
 
 help:
 	@echo "make demo        set up, start the platform, run the whole job on real data (EXIT=1: stop afterwards)"
 	@echo "make test        set up, run every check"
+	@echo "make docs        build the documentation into build/docs and check its links"
 	@echo "make quick       lint, types, imports, unit tests (what every commit must pass)"
 	@echo "make ci-long     short seeded forms of the heavy suites"
+	@echo "make chaos       the kill matrix (SEED=1; FULL=1: every case; CASE=name: one; GO_ON=1: what is not green yet)"
 	@echo "make bench NAME=serving   one benchmark; its last line is JSON"
 	@echo "make up          start the platform on this machine"
 
@@ -35,7 +37,7 @@ $(STAMPS)/run: $(STAMPS)/venv pyproject.toml constraints.txt
 
 $(STAMPS)/dev: $(STAMPS)/run
 	@echo "==> packages to check"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[embedded,compute,demo,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[embedded,compute,demo,dev,docs]'
 	@touch $@
 
 ASSETS := $(shell find frontend/assets -type f -not -path '*/node_modules/*' 2>/dev/null)
@@ -44,6 +46,12 @@ $(STAMPS)/assets: $(ASSETS)
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for the dashboard's scripts"; exit 1; }
 	@echo "==> dashboard"
 	@cd frontend/assets && npm ci --silent --no-audit --no-fund && npm run --silent build
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/diagrams: docs/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for the script of the documentation's diagrams"; exit 1; }
+	@echo "==> diagrams"
+	@cd docs && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@mkdir -p $(STAMPS) && touch $@
 
 # What Debian has to give: installed when we may, named when we may not.
@@ -71,7 +79,7 @@ up: system-run $(STAMPS)/run $(STAMPS)/assets
 
 # --- checks ----------------------------------------------------------------------------------------
 
-test: system-test $(STAMPS)/dev $(STAMPS)/assets
+test: system-test $(STAMPS)/dev $(STAMPS)/assets $(STAMPS)/diagrams
 	@$(MAKE) --no-print-directory lint types imports
 	cd frontend/assets && npm run --silent check
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not gpu'
@@ -92,18 +100,28 @@ imports: $(STAMPS)/dev
 unit: $(STAMPS)/dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m unit
 
-integration: system-run $(STAMPS)/dev $(STAMPS)/assets
+integration: system-run $(STAMPS)/dev $(STAMPS)/assets $(STAMPS)/diagrams
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'integration and not slow'
 
-browser: system-test $(STAMPS)/dev $(STAMPS)/assets
+browser: system-test $(STAMPS)/dev $(STAMPS)/assets $(STAMPS)/diagrams
 	$(BIN)/python -m pytest -m browser
 
-ci-long: system-test $(STAMPS)/dev $(STAMPS)/assets
+ci-long: system-test $(STAMPS)/dev $(STAMPS)/assets $(STAMPS)/diagrams
 	$(BIN)/python -m pytest -m 'slow and not gpu' --timeout 900
+
+docs: $(STAMPS)/dev $(STAMPS)/diagrams
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@$(BIN)/python -m pytest tests/docs -m '(unit or integration) and not slow' -q
+	@echo "the documentation is in build/docs; read it with: $(BIN)/python -m http.server --directory build/docs"
+
+# Each process in each phase, struck by a fault that the seed draws; evidence of red cases lies in build/chaos.
+chaos: system-run $(STAMPS)/dev $(STAMPS)/assets
+	@$(BIN)/python -m tests.chaos.matrix --seed $(or $(SEED),1) --homes $(or $(HOMES),4) \
+	  $(if $(FULL),--full --minutes 1000) $(if $(CASE),--case $(CASE)) $(if $(GO_ON),--again)
 
 bench: $(STAMPS)/dev
 	@test -n "$(NAME)" || { echo "make bench NAME=<name>, one of:"; ls benchmarks/*.py | xargs -n1 basename | sed 's/.py$$//' | grep -v __init__; exit 1; }
 	@$(BIN)/python -m benchmarks.$(NAME)
 
 clean:
-	rm -rf $(VENV) $(STAMPS) frontend/static frontend/assets/node_modules
+	rm -rf $(VENV) $(STAMPS) build/docs frontend/static frontend/assets/node_modules docs/node_modules

@@ -21,8 +21,8 @@ from backend.core.idempotency import Idempotency
 from backend.core.log import configure_logging
 from backend.core.metrics import Metrics, Observed
 from backend.core.middleware import BodyLimit, SecurityHeaders
-from backend.core.migrate import check_schema
 from backend.core.openapi import api_routes, install_document
+from backend.core.schema import check_schema
 from backend.core.settings import Settings, require
 from backend.core.storage import ObjectStore
 from backend.identity.authentication import Authenticator

@@ -1,6 +1,6 @@
 """The `modelyard` command: starts processes, and is a client of the public API.
 
-Processes: up, demo, status, migrate, api, worker, beat, gateway, localhost, agent. Each service runs as `python -m`, so
+Processes: up, demo, status, backup, restore, migrate, api, worker, beat, gateway, localhost, agent. Each service runs as `python -m`, so
 that the supervisor, compose and a person start the same thing. Resources: see `backend.commands`.
 """
 
@@ -123,13 +123,68 @@ def status(context: typer.Context, home: HomeOption = None) -> None:
     show_list(session, state.children.items(), columns)
 
 
+@app.command(rich_help_panel=PLATFORM)
+def backup(
+    context: typer.Context,
+    target: Annotated[Path, typer.Argument(help="a folder that does not exist yet")],
+    home: HomeOption = None,
+) -> None:
+    """Back up this machine's home, running or not: database, objects and secrets. Keep it as you keep the secrets."""
+    from backend.commands.output import tell_error, write_json
+    from backend.commands.session import session_of
+    from backend.platform.backup import back_up
+    from backend.platform.errors import PlatformError
+    from backend.platform.up import say
+
+    output = session_of(context).output
+    try:
+        taken = back_up(_settings(home), target, say=say)
+    except PlatformError as error:
+        tell_error(str(error), output=output)
+        raise typer.Exit(1) from None
+    if output == "json":
+        write_json(taken)
+        return
+    typer.echo(f"{taken.target}: {taken.files} files, {taken.bytes / 1e6:.1f} MB")
+    typer.echo("It holds the key to all data and every password: whoever can read it can read everything.")
+
+
+@app.command(rich_help_panel=PLATFORM)
+def restore(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="the folder that `modelyard backup` made")],
+    home: HomeOption = None,
+) -> None:
+    """Make a home from a backup, every digest checked. The home must not exist, or be empty."""
+    from backend.commands.output import tell_error, write_json
+    from backend.commands.session import session_of
+    from backend.platform.errors import PlatformError
+    from backend.platform.restore import restore as run
+    from backend.platform.up import say
+
+    output = session_of(context).output
+    try:
+        made = run(source, _settings(home).home, say=say)
+    except PlatformError as error:
+        tell_error(str(error), output=output)
+        raise typer.Exit(1) from None
+    if output == "json":
+        write_json(made)
+        return
+    typer.echo(f"{made.home}: {made.files} files of {made.created_at}, schema {made.schema}; `modelyard up` starts it")
+    if made.objects is not None:
+        typer.echo(f"Its objects lie in {made.objects}: set MODELYARD_STORAGE_URL to it.")
+
+
 @app.command(rich_help_panel=SERVICES)
 def migrate() -> None:
     """Create roles and database where missing, upgrade the schema, seed what a first boot needs. One-shot."""
     from backend.core.migrate import migrate as run
+    from backend.platform.gate import wait_for_start
     from backend.seed import seed
 
     settings = _settings(None)
+    wait_for_start()
     revision = run(settings)
     seeded = seed(settings)
     typer.echo(f"schema {revision}; {seeded}")
@@ -140,9 +195,13 @@ def api() -> None:
     """Run the API and the dashboard."""
     import uvicorn
 
+    from backend.app import build
+    from backend.platform.gate import wait_for_start
+
     settings = _settings(None)
+    wait_for_start()
     uvicorn.run(
-        "backend.app:build",
+        build,
         factory=True,
         host=settings.api.host,
         port=settings.api.port,
@@ -162,8 +221,10 @@ def worker() -> None:
 
     settings = _settings(None)
     configure_logging(settings.log_level, as_json=settings.environment == "production")
+    from backend.platform.gate import wait_for_start
     from worker.app import app as celery
 
+    wait_for_start()
     celery.worker_main(
         ["worker", "-Q", "control", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING",
          "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", "control@%h"]

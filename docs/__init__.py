@@ -1,1 +1,1 @@
-"""Documentation, and the generators of its reference."""
+"""The documentation: pages, and `generators`, which make the pages that follow from code."""

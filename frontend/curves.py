@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
+from backend.jobs.thinning import keep
 from frontend.views import Series
 
 POINTS = 1000
@@ -29,47 +29,6 @@ def split_name(name: str) -> tuple[str, str]:
     if not found:
         return name, "other"
     return found[2], _ROLES.get(found[1], "validation" if found[1] == "validation" else "other")
-
-
-def keep(values: Sequence[float], steps: Sequence[int], limit: int = POINTS) -> list[int]:
-    """Indices of at most `limit` points that keep the curve's look; all of them where they are few.
-
-    MinMaxLTTB (Van Der Donckt et al. 2023): the extremes of four times as many bins are preselected, then
-    Largest-Triangle-Three-Buckets (Steinarsson 2013) chooses among them. First and last points stay.
-    """
-    if len(values) <= limit:
-        return list(range(len(values)))
-    return _largest_triangles(_extremes(values, limit * 2), steps, values, limit)
-
-
-def _extremes(values: Sequence[float], bins: int) -> list[int]:
-    """Indices of the first, the last, and each bin's lowest and highest value."""
-    count = len(values)
-    chosen = {0, count - 1}
-    for number in range(bins):
-        begin, end = number * count // bins, (number + 1) * count // bins
-        part = values[begin:end]
-        if part:
-            chosen.add(begin + part.index(min(part)))
-            chosen.add(begin + part.index(max(part)))
-    return sorted(chosen)
-
-
-def _largest_triangles(indices: list[int], steps: Sequence[int], values: Sequence[float], limit: int) -> list[int]:
-    """Of `indices`, those that span the largest triangles with their neighbours (LTTB)."""
-    if len(indices) <= limit:
-        return indices
-    inner, chosen = indices[1:-1], [indices[0]]
-    size = len(inner) / (limit - 2)
-    buckets = [inner[int(n * size) : int((n + 1) * size)] for n in range(limit - 2)] + [[indices[-1]]]
-    for bucket, following in pairwise(buckets):
-        if not bucket:
-            continue
-        x = sum(steps[i] for i in following) / max(len(following), 1)
-        y = sum(values[i] for i in following) / max(len(following), 1)
-        ax, ay = steps[chosen[-1]], values[chosen[-1]]
-        chosen.append(max(bucket, key=lambda i: abs((ax - x) * (values[i] - ay) - (ax - steps[i]) * (y - ay))))
-    return [*chosen, indices[-1]]
 
 
 def charts(series: Sequence[Series]) -> list[dict[str, Any]]:
@@ -109,5 +68,5 @@ def _drawn(one: Series) -> dict[str, Any]:
         "name": one.name,
         "label": re.sub(r"[_/.:]+", " ", one.name),
         "role": role,
-        "points": [list(finite[i]) for i in keep(values, steps)],
+        "points": [list(finite[i]) for i in keep(values, steps, POINTS)],
     }

@@ -19,7 +19,7 @@ from backend.core.storage import ObjectStore
 from backend.identity import service as identity
 from backend.identity.errors import WrongCredentials
 from backend.identity.security import Security
-from backend.jobs import kinds, logs, states
+from backend.jobs import kinds, logs, metrics, states
 from backend.jobs import service as jobs
 from backend.jobs.models import Attempt, Job
 from backend.jobs.repository import JobFilter
@@ -107,10 +107,10 @@ class Services:
         with self._database.unit_of_work(viewer.scope) as session:
             job = jobs.get_job(session, viewer.scope, parse_id(job_id))
             final = job.status in states.FINAL
-            version = f"{jobs.metrics_version(session, viewer.scope, job.id)}{'-final' if final else ''}"
+            version = f"{metrics.metrics_version(session, viewer.scope, job.id)}{'-final' if final else ''}"
             if version == known:
                 return Curves(version=version, final=final, series=None)
-            found = jobs.read_metrics(session, viewer.scope, job.id)
+            found = metrics.read_metrics(session, viewer.scope, job.id)
         series = [
             Series(name=name, steps=one.steps, values=one.values, times=one.times)
             for name, one in sorted(found.items())

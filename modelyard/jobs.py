@@ -39,9 +39,21 @@ class Jobs(Room):
         found = self._http.get(f"/api/v1/jobs/{job_id}/attempts", dict[str, list[Attempt]])
         return found["items"]
 
-    def metrics(self, job_id: str) -> dict[str, Series]:
-        """Series by name."""
-        return self._http.get(f"/api/v1/jobs/{job_id}/metrics", dict[str, dict[str, Series]])["series"]
+    def metrics(
+        self,
+        job_id: str,
+        *,
+        name: str | None = None,
+        after_step: int | None = None,
+        max_points: int | None = None,
+    ) -> dict[str, Series]:
+        """Series by name: all or one, of steps after one you have, thinned to points that look the same."""
+        where = {"name": name, "after_step": after_step, "max_points": max_points}
+        return self._http.get(f"/api/v1/jobs/{job_id}/metrics", dict[str, dict[str, Series]], **where)["series"]
+
+    def export_metrics(self, job_id: str, *, kind: str = "csv", name: str | None = None) -> Iterator[bytes]:
+        """Every point as a file, piece by piece: `csv` (name, step, value, time) or `jsonl`. Raises ApiError."""
+        return self._http.stream(f"/api/v1/jobs/{job_id}/metrics/export", format=kind, name=name)
 
     def tail(self, job_id: str) -> Sequence[LogLine]:
         """The newest lines of its output."""

@@ -66,10 +66,11 @@ class Transport:
         }
         self._send("PUT", path, content=content, headers=headers)
 
-    def stream(self, path: str) -> Iterator[bytes]:
+    def stream(self, path: str, /, **query: str | None) -> Iterator[bytes]:
         """GET raw content piece by piece. Raises ApiError, ConnectionFailed."""
+        given = {name: value for name, value in query.items() if value is not None}
         try:
-            with self._http.stream("GET", path) as answer:
+            with self._http.stream("GET", path, params=given) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _error(answer)

@@ -82,6 +82,8 @@ class JobProcess:
             line.connect(address)
         process = cls(spec, folder, line)
         signal.signal(signal.SIGTERM, process._on_sigterm)
+        # A standby holds the signal back until here (worker.standby).
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return process
 
     def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:

@@ -93,7 +93,7 @@ def change_budget(
     tags: dict[str, str] | None = None,
 ) -> BudgetStatus:
     """Change what is given. Raises BudgetNotFound."""
-    budget = _load(session, principal.scope, budget_id)
+    budget = _load(session, principal.scope, budget_id, lock=True)
     if amount is not None:
         budget.amount = amount
     if alert_percents is not None:
@@ -109,7 +109,7 @@ def change_budget(
 
 def delete_budget(session: Session, principal: Principal, budget_id: UUID) -> None:
     """Remove a budget; the next check lifts its hold. Raises BudgetNotFound."""
-    budget = _load(session, principal.scope, budget_id)
+    budget = _load(session, principal.scope, budget_id, lock=True)
     _audit(session, principal, "budget.delete", budget)
     BudgetRepository(session, principal.scope).delete(budget)
 
@@ -152,7 +152,7 @@ def check_budgets(session: Session, scope: Scope) -> int:
         if budget.hold_at_limit and (status := _status(session, scope, budget, now)).reached
     }
     changed = 0
-    for hold in budgets.open_holds():
+    for hold in budgets.open_holds(lock=True):
         if hold.budget_id is not None and hold.budget_id not in reached:
             hold.lifted_at = now
             changed += 1
@@ -200,8 +200,8 @@ def _audit(session: Session, principal: Principal, action: str, budget: Budget) 
     )
 
 
-def _load(session: Session, scope: Scope, budget_id: UUID) -> Budget:
-    budget = BudgetRepository(session, scope).budget(budget_id)
+def _load(session: Session, scope: Scope, budget_id: UUID, *, lock: bool = False) -> Budget:
+    budget = BudgetRepository(session, scope).budget(budget_id, lock=lock)
     if budget is None:
         raise BudgetNotFound(f"there is no budget {budget_id}")
     return budget

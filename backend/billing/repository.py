@@ -155,11 +155,10 @@ class BudgetRepository:
         query = select(Budget).where(Budget.organization_id == self._scope.organization_id).order_by(Budget.id)
         return self._session.scalars(query.with_for_update(key_share=True) if lock else query).all()
 
-    def budget(self, budget_id: UUID) -> Budget | None:
+    def budget(self, budget_id: UUID, *, lock: bool = False) -> Budget | None:
         """One budget."""
-        return self._session.scalars(
-            select(Budget).where(Budget.organization_id == self._scope.organization_id, Budget.id == budget_id)
-        ).one_or_none()
+        query = select(Budget).where(Budget.organization_id == self._scope.organization_id, Budget.id == budget_id)
+        return self._session.scalars(query.with_for_update() if lock else query).one_or_none()
 
     def delete(self, budget: Budget) -> None:
         """Remove a budget; its hold is lifted by the next check."""
@@ -174,13 +173,16 @@ class BudgetRepository:
             .limit(1)
         ).one_or_none()
 
-    def open_holds(self) -> Sequence[SpendingHold]:
+    def open_holds(self, *, lock: bool = False) -> Sequence[SpendingHold]:
         """All open holds, oldest first."""
-        return self._session.scalars(self._open().order_by(SpendingHold.placed_at, SpendingHold.id)).all()
+        query = self._open().order_by(SpendingHold.placed_at, SpendingHold.id)
+        return self._session.scalars(query.with_for_update(key_share=True) if lock else query).all()
 
     def open_hold(self, hold_id: UUID) -> SpendingHold | None:
-        """One open hold."""
-        return self._session.scalars(self._open().where(SpendingHold.id == hold_id)).one_or_none()
+        """One open hold, locked: it is lifted once."""
+        return self._session.scalars(
+            self._open().where(SpendingHold.id == hold_id).with_for_update(key_share=True)
+        ).one_or_none()
 
     def placed_since(self, budget: Budget, since: datetime) -> bool:
         """Whether this budget, at its present amount, has placed a hold since then, lifted or not."""

@@ -1,5 +1,6 @@
 """`modelyard jobs`: whatever runs until it ends."""
 
+import sys
 import time
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,13 +183,22 @@ def metrics(
     context: typer.Context,
     job: JobArgument,
     name: Annotated[str | None, typer.Option(help="every point of this series")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="every point as CSV: name, step, value, time")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="every point as JSON lines")] = False,
 ) -> None:
-    """Show each metric's newest value, or with --name all points of one."""
+    """Show each metric's newest value, with --name all points of one, or write every point as a file to stdout."""
     from modelyard import lookup
 
     session = session_of(context)
+    if csv and jsonl:
+        raise typer.BadParameter("choose --csv or --jsonl")
     with session.client() as client:
-        found = client.jobs.metrics(lookup.job(client, job).id)
+        job_id = lookup.job(client, job).id
+        if csv or jsonl:
+            for piece in client.jobs.export_metrics(job_id, kind="csv" if csv else "jsonl", name=name):
+                sys.stdout.buffer.write(piece)
+            return
+        found = client.jobs.metrics(job_id)
     if name is not None:
         if name not in found:
             news(f"there is no series '{name}'; there are: {', '.join(sorted(found)) or 'none yet'}")

@@ -9,6 +9,7 @@ one). Control tasks connect as *controller*, which may claim and sweep across te
 become *app* for one row's tenant until the transaction ends.
 """
 
+import select as select_module
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,12 +30,16 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     create_engine,
+    event,
     func,
     select,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import QueuePool
 
 from backend.core.ids import new_id
 
@@ -130,12 +135,14 @@ Ring = Callable[[Sequence[Doorbell]], None]
 
 
 def make_engine(url: str, *, pool_size: int = 10, name: str = "modelyard") -> Engine:
-    """An engine with a bounded pool; statements time out after 30 s, idle transactions after 60 s."""
-    return create_engine(
+    """An engine with a bounded pool; statements time out after 30 s, idle transactions after 60 s.
+
+    A connection is looked at when it leaves the pool, without asking the server: see `_refuse_one_that_was_closed`.
+    """
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={
             "application_name": name,
@@ -143,6 +150,19 @@ def make_engine(url: str, *, pool_size: int = 10, name: str = "modelyard") -> En
             "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
         },
     )
+    event.listen(engine, "checkout", _refuse_one_that_was_closed)
+    return engine
+
+
+def _refuse_one_that_was_closed(connection: DBAPIConnection, *_: object) -> None:
+    """Make the pool connect anew where the server has hung up. A pre-ping would cost each request a round trip.
+
+    On an idle connection nothing arrives but the server's last words and the end of the stream: readable means gone.
+    """
+    poll = select_module.poll()
+    poll.register(connection.fileno(), select_module.POLLIN)
+    if connection.closed or poll.poll(0):
+        raise DisconnectionError("the server closed this connection")
 
 
 class Database:
@@ -151,6 +171,13 @@ class Database:
     def __init__(self, engine: Engine, ring: Ring | None = None) -> None:
         self.engine = engine
         self._ring = ring
+
+    @property
+    def pool_size(self) -> int:
+        """Connections that are kept; in need there are twice as many."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 - what `make_engine` makes
+        return pool.size()
 
     @contextmanager
     def unit_of_work(self, scope: Scope | None = None) -> Iterator[Session]:

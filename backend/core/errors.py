@@ -10,7 +10,8 @@
     ├── TooLarge         413    more bytes than allowed
     ├── TooMany          429    a quota or rate is used up
     ├── InternalError    500    our fault: logged, nothing changed
-    └── Unavailable      503    something outside is down; trying again helps
+    ├── Unavailable      503    something outside is down; trying again helps
+    └── NoSpace          507    there is no room to keep it; trying again helps once somebody has made some
 
 A domain subclasses these as facts (`class JobAlreadyFinished(Conflict)`) with a `code` of its own.
 One handler per surface turns them into a problem document (RFC 9457), a page or a toast. A class without a `code` of
@@ -164,3 +165,12 @@ class Unavailable(DomainError):
     code = "unavailable"
     title = "Temporarily unavailable"
     remedy = "try again in some seconds"
+
+
+class NoSpace(DomainError):
+    """There is no room to keep it."""
+
+    status = 507
+    code = "no_space"
+    title = "Out of space"
+    remedy = "make room where the platform keeps its files, then try again"

@@ -7,8 +7,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.core.errors import Unavailable
 from backend.core.http import problem_of
 from backend.core.metrics import Metrics
-from backend.core.migrate import SchemaUnknown, check_schema
 from backend.core.problems import raises
+from backend.core.schema import SchemaUnknown, check_schema
 
 log = structlog.get_logger(__name__)
 

@@ -1,17 +1,23 @@
 """What every REST route shares: the caller, the transaction, problem documents (RFC 9457).
 
 The composition root (`backend.app`) puts on `app.state`: `database` (the app role), `authenticate`
-(request → Principal, raises Unauthorized), `storage`, `settings`.
+(`identity.authentication.Authenticator`), `storage`, `settings`.
 """
 
+import asyncio
+import errno
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 import structlog
 from fastapi import Depends, FastAPI, Request
+from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
@@ -21,6 +27,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from backend.core.auth import Permission, Principal
+from backend.core.db import Database
 from backend.core.errors import (
     ConflictingChange,
     DomainError,
@@ -28,6 +35,7 @@ from backend.core.errors import (
     InvalidRequest,
     InvalidValue,
     MethodNotAllowed,
+    NoSpace,
     RouteNotFound,
     TooLarge,
     Unauthorized,
@@ -38,21 +46,66 @@ from backend.core.problems import may_raise
 log = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
+DISK_FULL = "53100"
+"""Postgres's SQLSTATE."""
 
 
 @may_raise(Unauthorized)
-def caller(request: Request) -> Principal:
-    """The authenticated principal of this request. Raises Unauthorized."""
-    known: Principal | None = getattr(request.state, "principal", None)
+async def caller(request: Request) -> AsyncIterator[Principal]:
+    """A dependency: the authenticated principal of this request. Raises Unauthorized.
+
+    Where the route takes a `Transaction`, the credential is looked up in that same transaction: one connection, and
+    one statement says whose it is and makes row-level security see the tenant.
+    """
+    state = request.state
+    known: Principal | None = getattr(state, "principal", None)
+    if known is None and not _takes_transaction(request.scope.get("route")):
+        known = state.principal = await run_in_threadpool(request.app.state.authenticate, request)
     if known is not None:
-        return known
-    authenticate: Callable[[Request], Principal] = request.app.state.authenticate
-    principal = authenticate(request)
-    request.state.principal = principal
-    return principal
+        yield known
+        return
+    # A connection is held while its request waits for a thread, so no thread may wait for a connection: the gate is
+    # passed first, and what opens units of work of its own finds the pool's other half.
+    async with _gate(request.app.state.database), contextmanager_in_threadpool(_unit_of(request)) as session:
+        state.session = session
+        yield state.principal
 
 
-Caller = Annotated[Principal, Depends(caller)]
+@contextmanager
+def _unit_of(request: Request) -> Iterator[Session]:
+    """The request's unit of work, in the tenant of its credential."""
+    authenticate = request.app.state.authenticate
+    try:
+        with request.app.state.database.unit_of_work() as session:
+            request.state.principal = authenticate(request, session)
+            yield session
+    finally:
+        authenticate.note_use(request)
+
+
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_takers: WeakKeyDictionary[Callable[..., object], bool] = WeakKeyDictionary()
+
+
+def _gate(database: Database) -> asyncio.Semaphore:
+    """As many requests as half of the pool's connections."""
+    return _gates.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(database.pool_size))
+
+
+def _takes_transaction(route: object) -> bool:
+    """Whether a route, or anything it depends on, takes a `Transaction`."""
+    if not isinstance(route, APIRoute):
+        return False
+    if route.endpoint not in _takers:
+        _takers[route.endpoint] = _depends_on(route.dependant, transaction)
+    return _takers[route.endpoint]
+
+
+def _depends_on(dependant: Dependant, call: Callable[..., object]) -> bool:
+    return dependant.call is call or any(_depends_on(each, call) for each in dependant.dependencies)
+
+
+Caller = Annotated[Principal, Depends(caller, scope="function")]
 
 
 @dataclass(frozen=True)
@@ -61,8 +114,8 @@ class Allowed:
 
     permission: Permission
 
-    def __call__(self, principal: Caller) -> Principal:
-        """The caller."""
+    async def __call__(self, principal: Caller) -> Principal:
+        """The caller. Asynchronous: what never blocks needs no thread."""
         principal.require(self.permission)
         return principal
 
@@ -73,17 +126,14 @@ Manager = Annotated[Principal, Depends(Allowed("manage"))]
 BillingReader = Annotated[Principal, Depends(Allowed("billing"))]
 
 
-def transaction(request: Request, principal: Caller) -> Iterator[Session]:
-    """One transaction in the caller's tenant; committed before the answer leaves.
+async def transaction(request: Request, _principal: Caller) -> Session:
+    """One transaction in the caller's tenant; `caller` commits it before the answer leaves.
 
     Under an Idempotency-Key it is the transaction that also keeps the answer (`core.idempotency`).
     """
     shared: Session | None = getattr(request.state, "idempotent_session", None)
-    if shared is not None:
-        yield shared
-        return
-    with request.app.state.database.unit_of_work(principal.scope) as session:
-        yield session
+    own: Session = request.state.session if shared is None else shared
+    return own
 
 
 # scope="function": a failed commit must not follow a 2xx that has already been sent.
@@ -125,8 +175,9 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DataError, _on_data_error)
     app.add_exception_handler(UnicodeEncodeError, _on_data_error)
     app.add_exception_handler(IntegrityError, _on_integrity_error)
-    app.add_exception_handler(OperationalError, _on_database_down)
-    app.add_exception_handler(PoolTimeout, _on_database_down)
+    app.add_exception_handler(OperationalError, _on_outside)
+    app.add_exception_handler(PoolTimeout, _on_outside)
+    app.add_exception_handler(OSError, _on_outside)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
@@ -176,9 +227,24 @@ def _on_integrity_error(request: Request, error: Exception) -> Response:
     return problem_of(ConflictingChange("this conflicts with what is stored now; nothing was changed"))
 
 
-def _on_database_down(request: Request, error: Exception) -> Response:
-    log.error("database_unavailable", path=request.url.path, method=request.method, error=str(error)[:500])
-    return problem_of(Unavailable("the database did not answer in time; nothing was changed", retry_after_seconds=2))
+def outside_fact(error: Exception) -> DomainError | None:
+    """What a failure of the database or of this host's disk means to a caller; None = nothing that is foreseen."""
+    if isinstance(error, OSError):
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return NoSpace("the server has no room left; nothing was changed", retry_after_seconds=5) if full else None
+    if getattr(getattr(error, "orig", None), "sqlstate", None) == DISK_FULL:
+        return NoSpace("the database has no room left; nothing was changed", retry_after_seconds=5)
+    if isinstance(error, OperationalError | PoolTimeout):
+        return Unavailable("the database did not answer in time; nothing was changed", retry_after_seconds=2)
+    return None
+
+
+def _on_outside(request: Request, error: Exception) -> Response:
+    fact = outside_fact(error)
+    if fact is None:
+        raise error
+    log.error("outside_failed", code=fact.code, path=request.url.path, method=request.method, error=str(error)[:500])
+    return problem_of(fact)
 
 
 def _on_unexpected(request: Request, error: Exception) -> Response:

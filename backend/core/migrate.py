@@ -1,28 +1,21 @@
 """`migrate`: roles, database, schema; a one-shot under an advisory lock. Everything else only checks.
 
 As the server's administrator: create the roles (or renew their passwords) and the database, owned by
-*owner*. As *owner*: run Alembic. `check_schema` lets any other process refuse a schema it does not know.
+*owner*. As *owner*: run Alembic, unless the schema is the newest already.
 """
 
 from pathlib import Path
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, make_url, text
 
+from backend.core.schema import check_schema, current_revision, newest_revision
 from backend.core.settings import Settings, require
 
 MIGRATE_LOCK = 0x4D59  # one advisory lock for the whole cluster: "MY"
 LOGIN_ROLES = ("owner", "app", "controller", "operator")
 NOLOGIN_ROLES = ("auth",)
-
-
-class SchemaUnknown(RuntimeError):
-    """The database's schema is not the one this build knows."""
 
 
 def migrate(settings: Settings) -> str:
@@ -34,31 +27,23 @@ def migrate(settings: Settings) -> str:
     try:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATE_LOCK})
-            config = _alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if current_revision(engine) != newest_revision():
+                _upgrade(connection)
         return check_schema(engine)
     finally:
         engine.dispose()
 
 
-def check_schema(engine: Engine) -> str:
-    """The schema's revision. Raises SchemaUnknown unless it is exactly this build's newest."""
-    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-    with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    if current is None or current != head:
-        raise SchemaUnknown(
-            f"the database is at schema {current or 'none'}, this build needs {head}; run `modelyard migrate`"
-        )
-    return current
+def _upgrade(connection: Connection) -> None:
+    # Alembic takes half a second to import, and most starts find nothing to do.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
 
-
-def _alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
     config.set_main_option("path_separator", "os")
-    return config
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _create_roles_and_database(settings: Settings) -> None:

@@ -53,7 +53,7 @@ class PageRequest:
 
 
 @may_raise(InvalidCursor)
-def page_request(
+async def page_request(  # async: what never blocks needs no thread
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="rows per page")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before")] = None,
 ) -> PageRequest:

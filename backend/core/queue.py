@@ -4,11 +4,15 @@
     … act, no session open …
     renew()      before acting on a row late in its batch: the full lease again
     load_leased(), finish()   one transaction, guarded by the token; None = somebody else owns it, drop the result
+    load_leased_many()        the same for a batch: what somebody else owns by now is left out
+
+A look that needs nothing from outside takes no lease at all: lock_due() and postpone() in one transaction, guarded by
+the row locks. Most looks are of this kind: nothing has happened.
 
 A row is eligible when `due_at <= now` and its lease is absent or expired; both by Postgres's clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -41,20 +45,7 @@ def claim(
 ) -> list[Lease]:
     """Lease up to `limit` due rows, oldest due first. Rows another controller holds are skipped."""
     now = func.clock_timestamp()
-    # statement_timestamp() is stable, so the index on due_at can be entered with it; clock_timestamp() is not.
-    instant = func.statement_timestamp()
-    eligible = and_(
-        model.due_at <= instant,
-        or_(model.lease_token.is_(None), model.lease_expires_at <= instant),
-    )
-    due = (
-        select(model.id)
-        .where(eligible if where is None else and_(eligible, where))
-        .order_by(model.due_at, model.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-    )
-    ids = session.scalars(due).all()
+    ids = lock_due(session, model, limit=limit, where=where)
     if not ids:
         return []
     rows = session.execute(
@@ -68,6 +59,40 @@ def claim(
     return [by_id[row_id] for row_id in ids if row_id in by_id]
 
 
+def lock_due(
+    session: Session, model: type[Row], *, limit: int, where: ColumnElement[bool] | None = None
+) -> Sequence[UUID]:
+    """Lock up to `limit` due rows that nobody leases until the transaction ends, oldest due first; their ids.
+
+    What an agent or a user commits before is seen by the next statement, what comes later waits and then makes the
+    row due anew.
+    """
+    # statement_timestamp() is stable, so the index on due_at can be entered with it; clock_timestamp() is not.
+    instant = func.statement_timestamp()
+    eligible = and_(
+        model.due_at <= instant,
+        or_(model.lease_token.is_(None), model.lease_expires_at <= instant),
+    )
+    return session.scalars(
+        select(model.id)
+        .where(eligible if where is None else and_(eligible, where))
+        .order_by(model.due_at, model.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    ).all()
+
+
+def postpone(session: Session, model: type[Row], row_ids: Collection[UUID], *, seconds: float) -> None:
+    """Rows that `lock_due` returned and that need nothing now: look at them again in so many seconds."""
+    if row_ids:
+        session.execute(
+            update(model)
+            .where(model.id.in_(row_ids))
+            .values(due_at=func.clock_timestamp() + timedelta(seconds=seconds), lease_token=None, lease_expires_at=None)
+            .execution_options(synchronize_session=False)
+        )
+
+
 def load_leased(session: Session, model: type[Row], lease: Lease) -> Row | None:
     """The row, locked, if the lease still holds; None when somebody else owns it."""
     return session.scalars(
@@ -79,6 +104,22 @@ def load_leased(session: Session, model: type[Row], lease: Lease) -> Row | None:
         )
         .with_for_update(key_share=True)
     ).one_or_none()
+
+
+def load_leased_many(session: Session, model: type[Row], leases: Sequence[Lease]) -> list[tuple[Row, Lease]]:
+    """The rows whose leases still hold, locked, in the order of `leases`."""
+    rows = session.scalars(
+        select(model)
+        .where(
+            model.id.in_([lease.row_id for lease in leases]),
+            model.lease_token.in_([lease.token for lease in leases]),
+            model.lease_expires_at > func.clock_timestamp(),
+        )
+        .order_by(model.id)
+        .with_for_update(key_share=True)
+    )
+    held = {(row.id, row.lease_token): row for row in rows}
+    return [(held[key], lease) for lease in leases if (key := (lease.row_id, lease.token)) in held]
 
 
 def renew(row: Any, *, lease_seconds: float) -> None:  # noqa: ANN401 - any Leased row

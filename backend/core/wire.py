@@ -262,11 +262,22 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
     interruption_notice: str | None = None
 
 
+class Standby(msgspec.Struct, frozen=True, kw_only=True):
+    """What an idle instance keeps ready: a process that waits for a job of this entrypoint, in exactly these limits."""
+
+    entrypoint: str
+    memory_limit_bytes: int
+    cpu_count: float
+    process_limit: int
+    disk_limit_bytes: int
+
+
 class SyncReply(msgspec.Struct, frozen=True, kw_only=True):
     """The desired state.
 
     accepted: last accepted seq per assignment id. stale: assignment ids whose epoch is over; end their
-    processes and forget them without a word. drain: finish nothing new, the instance will go.
+    processes and forget them without a word. drain: finish nothing new, the instance will go. standby: a job
+    is likely to come soon (the instance was asked for by one, or is held after one); None = keep nothing ready.
     """
 
     assignments: list[Assignment]
@@ -274,6 +285,7 @@ class SyncReply(msgspec.Struct, frozen=True, kw_only=True):
     stale: list[str]
     drain: bool
     heartbeat_seconds: float
+    standby: Standby | None = None
 
 
 # --- job process → agent ----------------------------------------------------------------------

@@ -118,7 +118,9 @@ def update_dataset(
     tags: dict[str, str] | None = None,
 ) -> Dataset:
     """Change description or all tags; None leaves them. Raises DatasetNotFound."""
-    dataset = get_dataset(session, principal.scope, dataset_id)
+    dataset = DatasetRepository(session, principal.scope).dataset(dataset_id, lock=True)
+    if dataset is None:
+        raise dataset_not_found(dataset_id)
     changed = []
     if description is not None:
         dataset.description = description

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import BoundedSemaphore
 
 import msgspec
-from PIL import Image
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
@@ -73,6 +72,8 @@ def read_image(path: str, content: bytes, *, member: str | None) -> ImageFile:
 
 def _decode(content: bytes) -> tuple[str | None, str, int, int]:
     """Format, mode, width and height of an image that is whole."""
+    from PIL import Image  # noqa: PLC0415 - 5 MB that only uploads of images need
+
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
 from backend.audit import service as audit
@@ -22,7 +21,7 @@ from backend.core.storage import ObjectStore
 from backend.datasets.catalog import dataset_not_found, get_dataset, get_version
 from backend.datasets.errors import FileNotInVersion, SingleClass, TooFewFiles
 from backend.datasets.images import content_type
-from backend.datasets.manifest import ManifestRow, page_of, read_manifest, write_manifest
+from backend.datasets.manifest import ManifestRow, page_of, position_of, read_manifest, write_manifest
 from backend.datasets.models import DatasetVersion
 from backend.datasets.repository import DatasetRepository
 from backend.datasets.schemas import VersionCreate
@@ -137,7 +136,7 @@ def list_files(
 def open_file(storage: ObjectStore, version: DatasetVersion, sha256: str) -> tuple[Iterator[bytes], int, str]:
     """Content, size and media type of one file of the version. Raises FileNotInVersion."""
     table = _manifest(storage, version.organization_id, version.manifest_sha256)
-    position = pc.index(table.column("sha256"), sha256).as_py()
+    position = position_of(table, sha256)
     if position < 0:
         raise FileNotInVersion(f"this version holds no file {sha256}")
     row = page_of(table, split=None, offset=position, limit=1)[0]

@@ -48,6 +48,13 @@ class Endpoint(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
             unique=True,
             postgresql_where=text("status <> 'deleted'"),
         ),
+        Index(
+            "ix_endpoints_list",
+            "organization_id",
+            "created_at",
+            "id",
+            postgresql_where=text("status <> 'deleted'"),
+        ),
         Index("ix_endpoints_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 

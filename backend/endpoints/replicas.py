@@ -117,10 +117,8 @@ def _assign(
         process_limit=PROCESS_LIMIT,
         disk_limit_bytes=DISK_LIMIT_BYTES,
     )
-    assignment = fleet.assign(
-        session,
-        scope,
-        instance,
+    work = fleet.Work(
+        instance=instance,
         subject_kind="replica",
         subject_id=replica.id,
         project_id=endpoint.project_id,
@@ -129,6 +127,7 @@ def _assign(
         resource_name=endpoint.name,
         spec=spec,
     )
+    assignment = fleet.assign(session, scope, work)
     replica.instance_id = instance.id
     replica.assignment_id = assignment.id
     replica.assigned_at = database_now(session)

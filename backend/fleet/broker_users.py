@@ -4,6 +4,7 @@ A lost user is made again by the instance controller's next look; the password i
 process with the secret derives the same.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from uuid import UUID
 
@@ -35,8 +36,33 @@ def ensure(settings: Settings, instance_id: UUID) -> None:
     client = _client(settings)
     if client is None or settings.broker.agent_secret is None:
         return
-    password = agent_password(settings.broker.agent_secret.get_secret_value(), str(instance_id))
-    _try(client, "ACL", "SETUSER", str(instance_id), "reset", "on", f">{password}", *rights(instance_id))
+    _try(client, *_set_user(settings.broker.agent_secret.get_secret_value(), instance_id))
+
+
+def ensure_all(settings: Settings, instance_ids: Sequence[UUID]) -> None:
+    """Create the users of these instances' agents that the broker does not know, in two round trips."""
+    client = _client(settings)
+    if client is None or settings.broker.agent_secret is None or not instance_ids:
+        return
+    secret = settings.broker.agent_secret.get_secret_value()
+    try:
+        known = {_text(name) for name in client.acl_users()}
+        pipeline = client.pipeline(transaction=False)
+        for each in instance_ids:
+            if str(each) not in known:
+                pipeline.execute_command(*_set_user(secret, each))  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        pipeline.execute()
+    except redis.RedisError as error:
+        log.debug("broker_users_not_changed", error=str(error))
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _set_user(secret: str, instance_id: UUID) -> list[str]:
+    password = agent_password(secret, str(instance_id))
+    return ["ACL", "SETUSER", str(instance_id), "reset", "on", f">{password}", *rights(instance_id)]
 
 
 def remove(settings: Settings, instance_id: UUID) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Extract, Select, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Extract, Select, func, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.db import Scope
@@ -72,9 +72,9 @@ class FleetRepository:
 
     # --- instances ------------------------------------------------------------------------------
 
-    def add(self, row: object) -> None:
-        """Insert a row of this organization."""
-        self._session.add(row)
+    def add(self, *rows: object) -> None:
+        """Insert rows of this organization, those of a table together."""
+        self._session.add_all(rows)
         self._session.flush()
 
     def instance(self, instance_id: UUID, *, lock: bool = False) -> Instance | None:
@@ -91,11 +91,15 @@ class FleetRepository:
             query = query.where(Instance.status != states.TERMINATED)
         return self._session.scalars(query).all()
 
-    def newest_requested_for(self, subject_id: UUID) -> Instance | None:
-        """The newest instance asked for on behalf of a job or replica."""
-        return self._session.scalars(
-            self._instances().where(Instance.requested_for == subject_id).order_by(Instance.id.desc()).limit(1)
-        ).one_or_none()
+    def newest_requested_for(self, subject_ids: Sequence[UUID]) -> dict[UUID, Instance]:
+        """The newest instance asked for on behalf of each job or replica that ever asked, by its id."""
+        rows = self._session.scalars(
+            self._instances()
+            .where(Instance.requested_for.in_(subject_ids))
+            .ext(distinct_on(Instance.requested_for))
+            .order_by(Instance.requested_for, Instance.id.desc())
+        )
+        return {row.requested_for: row for row in rows if row.requested_for is not None}
 
     def failed_requests(self, subject_id: UUID) -> int:
         """How many instances asked for on behalf of a subject went before they were assigned to it."""
@@ -110,11 +114,22 @@ class FleetRepository:
             or 0
         )
 
-    def idle(self, *, project_id: UUID, instance_type: str, market: str, subject_id: UUID) -> Instance | None:
-        """A ready instance without an assignment that this subject may take, locked against other takers."""
-        busy = select(Assignment.id).where(Assignment.instance_id == Instance.id, Assignment.ended_at.is_(None))
+    def idle(
+        self, *, project_id: UUID, instance_type: str, market: str, subject_ids: Sequence[UUID]
+    ) -> Sequence[Instance]:
+        """Ready instances without an assignment, one for each of these subjects at most, locked against other takers.
+
+        Those asked for on their behalf come first, then those that anybody may take.
+        """
         held = select(Hold.id).where(Hold.instance_id == Instance.id, Hold.ended_at.is_(None))
-        return self._session.scalars(
+        anybodys = or_(
+            Instance.requested_for.is_(None),
+            held.exists(),
+            Instance.ready_at < func.clock_timestamp() - TAKE_OVER_AFTER,
+        )
+        asked_for = Instance.requested_for.in_(subject_ids)
+        busy = select(Assignment.id).where(Assignment.instance_id == Instance.id, Assignment.ended_at.is_(None))
+        found = self._session.scalars(
             self._instances()
             .where(
                 Instance.status == states.READY,
@@ -124,17 +139,28 @@ class FleetRepository:
                 Instance.instance_type == instance_type,
                 Instance.market == market,
                 ~busy.exists(),
-                or_(
-                    Instance.requested_for.is_(None),
-                    Instance.requested_for == subject_id,
-                    held.exists(),
-                    Instance.ready_at < func.clock_timestamp() - TAKE_OVER_AFTER,
-                ),
+                or_(asked_for, anybodys),
             )
-            .order_by((Instance.requested_for == subject_id).desc().nulls_last(), Instance.ready_at)
-            .limit(1)
+            .order_by(asked_for.desc().nulls_last(), Instance.ready_at)
+            .limit(len(subject_ids))
             .with_for_update(skip_locked=True, key_share=True)
-        ).one_or_none()
+        ).all()
+        # Taken between the query's snapshot and its lock: a statement of its own sees that.
+        taken = self._busy([instance.id for instance in found])
+        return [instance for instance in found if instance.id not in taken]
+
+    def _busy(self, instance_ids: Sequence[UUID]) -> set[UUID]:
+        if not instance_ids:
+            return set()
+        return set(
+            self._session.scalars(
+                select(Assignment.instance_id).where(
+                    Assignment.organization_id == self._organization_id,
+                    Assignment.instance_id.in_(instance_ids),
+                    Assignment.ended_at.is_(None),
+                )
+            )
+        )
 
     def beat(self, instance_id: UUID) -> None:
         """The agent spoke."""
@@ -147,7 +173,7 @@ class FleetRepository:
     def heartbeat_age(self, instance_id: UUID) -> float | None:
         """Seconds since the agent last spoke, counting only time the API was up (★7); None = never spoke."""
         return self._session.scalar(
-            select(_age(InstanceHeartbeat.received_at)).where(InstanceHeartbeat.instance_id == instance_id)
+            select(age_seconds(InstanceHeartbeat.received_at)).where(InstanceHeartbeat.instance_id == instance_id)
         )
 
     def last_heard(self, instance_id: UUID) -> datetime | None:
@@ -158,7 +184,7 @@ class FleetRepository:
 
     def boot_seconds(self, instance_id: UUID) -> float | None:
         """Seconds since the machine was launched, counting only time the API was up; None = not launched."""
-        return self._session.scalar(select(_age(Instance.launched_at)).where(Instance.id == instance_id))
+        return self._session.scalar(select(age_seconds(Instance.launched_at)).where(Instance.id == instance_id))
 
     # --- assignments ------------------------------------------------------------------------------
 
@@ -194,7 +220,19 @@ class FleetRepository:
 
     def unheard_seconds(self, assignment_id: UUID) -> float:
         """Seconds since the assignment was made, counting only time the API was up."""
-        return self._session.scalar(select(_age(Assignment.created_at)).where(Assignment.id == assignment_id)) or 0.0
+        return (
+            self._session.scalar(select(age_seconds(Assignment.created_at)).where(Assignment.id == assignment_id))
+            or 0.0
+        )
+
+    def latest_assignment(self, instance_id: UUID) -> Assignment | None:
+        """What the instance did last, or does."""
+        return self._session.scalars(
+            select(Assignment)
+            .where(Assignment.organization_id == self._organization_id, Assignment.instance_id == instance_id)
+            .order_by(Assignment.created_at.desc())
+            .limit(1)
+        ).one_or_none()
 
     def last_assignment_end(self, instance_id: UUID) -> datetime | None:
         """When the instance's latest assignment ended."""
@@ -228,7 +266,7 @@ class FleetRepository:
     def assignment_heartbeat(self, assignment_id: UUID) -> tuple[float, float] | None:
         """(elapsed seconds, age in seconds counting only API-up time); None = never heard."""
         row = self._session.execute(
-            select(AssignmentHeartbeat.elapsed_seconds, _age(AssignmentHeartbeat.received_at)).where(
+            select(AssignmentHeartbeat.elapsed_seconds, age_seconds(AssignmentHeartbeat.received_at)).where(
                 AssignmentHeartbeat.assignment_id == assignment_id
             )
         ).one_or_none()
@@ -283,6 +321,19 @@ class FleetRepository:
             .with_for_update(key_share=True)
         ).one_or_none()
 
+    def open_holds(self, instance_ids: Sequence[UUID]) -> Sequence[Hold]:
+        """The holds that keep these instances, locked."""
+        return self._session.scalars(
+            select(Hold)
+            .where(
+                Hold.organization_id == self._organization_id,
+                Hold.instance_id.in_(instance_ids),
+                Hold.ended_at.is_(None),
+            )
+            .order_by(Hold.instance_id)
+            .with_for_update(key_share=True)
+        ).all()
+
     def _instances(self) -> Select[Instance]:
         return select(Instance).where(Instance.organization_id == self._organization_id)
 
@@ -297,7 +348,7 @@ def living_instances(session: Session, provider: str) -> dict[str, tuple[UUID, U
     return {row.tag: (row.id, row.organization_id, row.status) for row in rows}
 
 
-def _age(since: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]) -> Extract:
+def age_seconds(since: ColumnElement[datetime] | InstrumentedAttribute[datetime | None]) -> Extract:
     """Seconds since then. The clock starts anew with the API and stands still while the API does not beat (★7)."""
     up_since = select(ApiUptime.up_since).where(ApiUptime.id == 1).scalar_subquery()
     beat_at = select(ApiUptime.beat_at).where(ApiUptime.id == 1).scalar_subquery()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import msgspec
 from sqlalchemy.orm import Session
 
 from backend.core.clock import database_now
@@ -16,12 +15,43 @@ from backend.core.queue import make_due
 from backend.core.settings import ControlSettings
 from backend.fleet import states
 from backend.fleet.errors import InstanceNotFound, InstanceTypeUnknown, QuotaExceeded
+from backend.fleet.holds import end_hold, end_hold_if_over
 from backend.fleet.metering import meter_assignment, meter_hold
 from backend.fleet.models import Assignment, Hold, Instance, InstanceType, Report
+from backend.fleet.placement import (
+    Want,
+    Work,
+    assign,
+    assign_all,
+    find_idle_instance,
+    ring_agent,
+    take_idle_instances,
+)
 from backend.fleet.repository import FleetRepository
+from backend.fleet.sweep_repository import undisturbed_assignments
+
+__all__ = [
+    "Want",
+    "Work",
+    "assign",
+    "assign_all",
+    "end_hold",
+    "end_hold_if_over",
+    "find_idle_instance",
+    "take_idle_instances",
+    "undisturbed_assignments",
+]
 
 CONTROL = Doorbell("fleet.control")
 CONTROLLER = "controller:fleet"
+
+
+@dataclass(frozen=True)
+class ExpectedWork:
+    """What is likely to come to an idle instance: its shape, and the resource (a job, if it is one) that says so."""
+
+    shape: InstanceType
+    resource_id: UUID
 
 
 @dataclass(frozen=True)
@@ -33,16 +63,6 @@ class AssignmentState:
     elapsed_seconds: float
     lost: bool
     loss_reason: str
-
-
-def agent_queue(instance_id: UUID) -> str:
-    """The broker key of an agent's doorbells, as the control plane (without a key prefix) sees it."""
-    return f"{instance_id}:agent"
-
-
-def ring_agent(session: Session, instance_id: UUID) -> None:
-    """Wake the agent once the transaction is committed."""
-    ring_after_commit(session, Doorbell("agent.sync", queue=agent_queue(instance_id)))
 
 
 def get_instance_type(session: Session, scope: Scope, name: str) -> InstanceType:
@@ -76,21 +96,14 @@ def get_instance(session: Session, scope: Scope, instance_id: UUID) -> Instance:
 # --- instances on request -----------------------------------------------------------------------
 
 
-def find_idle_instance(
-    session: Session, scope: Scope, *, project_id: UUID, instance_type: str, market: str, subject_id: UUID
-) -> Instance | None:
-    """A ready instance that `subject_id` may take, locked until the transaction ends."""
-    repository = FleetRepository(session, scope)
-    instance = repository.idle(project_id=project_id, instance_type=instance_type, market=market, subject_id=subject_id)
-    if instance is not None and repository.open_assignments(instance.id):
-        # Taken between the query's snapshot and its lock: a statement of its own sees that.
-        return None
-    return instance
-
-
 def requested_instance(session: Session, scope: Scope, subject_id: UUID) -> Instance | None:
     """The newest instance asked for on behalf of this job or replica, whatever its status."""
-    return FleetRepository(session, scope).newest_requested_for(subject_id)
+    return requested_instances(session, scope, [subject_id]).get(subject_id)
+
+
+def requested_instances(session: Session, scope: Scope, subject_ids: Sequence[UUID]) -> dict[UUID, Instance]:
+    """The same for many, by the job's or replica's id; who never asked is left out."""
+    return FleetRepository(session, scope).newest_requested_for(subject_ids)
 
 
 def request_instance(
@@ -131,49 +144,29 @@ def count_failed_requests(session: Session, scope: Scope, subject_id: UUID) -> i
 
 def give_up_request(session: Session, scope: Scope, subject_id: UUID) -> None:
     """Nobody needs the instance that was asked for on behalf of this subject any more."""
-    instance = FleetRepository(session, scope).newest_requested_for(subject_id)
+    instance = requested_instance(session, scope, subject_id)
     if instance is not None and instance.status != states.TERMINATED:
         instance.requested_for = None
         instance.due_at = database_now(session)
         ring_after_commit(session, CONTROL)
 
 
-# --- assignments ----------------------------------------------------------------------------------
-
-
-def assign(
-    session: Session,
-    scope: Scope,
-    instance: Instance,
-    *,
-    subject_kind: str,
-    subject_id: UUID,
-    project_id: UUID,
-    resource_kind: str,
-    resource_id: UUID,
-    resource_name: str,
-    spec: msgspec.Struct,
-) -> Assignment:
-    """Tell an instance what to do. Ends a hold on it (with its last slice) and wakes its agent."""
+def expected_work(session: Session, scope: Scope, instance_id: UUID) -> ExpectedWork | None:
+    """Whom an idle instance was asked for, or after whom it is held; None where nothing is likely to come."""
     repository = FleetRepository(session, scope)
-    end_hold(session, scope, instance)
-    instance.requested_for = None
-    assignment = Assignment(
-        organization_id=scope.organization_id,
-        instance_id=instance.id,
-        subject_kind=subject_kind,
-        subject_id=subject_id,
-        project_id=project_id,
-        resource_kind=resource_kind,
-        resource_id=resource_id,
-        resource_name=resource_name,
-        epoch=1,
-        desired="run",
-        spec=msgspec.to_builtins(spec),
-    )
-    repository.add(assignment)
-    ring_agent(session, instance.id)
-    return assignment
+    instance = get_instance(session, scope, instance_id)
+    if instance.drain_requested_at is not None or instance.interruption_notice is not None:
+        return None
+    resource_id = instance.requested_for
+    if resource_id is None and repository.open_hold(instance_id) is not None:
+        last = repository.latest_assignment(instance_id)
+        resource_id = last.resource_id if last is not None else None
+    if resource_id is None:
+        return None
+    return ExpectedWork(get_instance_type(session, scope, instance.instance_type), resource_id)
+
+
+# --- assignments ----------------------------------------------------------------------------------
 
 
 def ask_to_stop(session: Session, scope: Scope, assignment_id: UUID, reason: str) -> None:
@@ -249,8 +242,8 @@ def close_assignment(
     assert instance is not None  # noqa: S101 - a foreign key holds it
     heard = repository.assignment_heartbeat(assignment_id)
     elapsed = elapsed_seconds if elapsed_seconds is not None else (heard[0] if heard else 0.0)
-    meter_assignment(session, scope, instance, assignment, elapsed_seconds=elapsed, at_least_seconds=0)
     now = database_now(session)
+    meter_assignment(session, scope, instance, assignment, elapsed_seconds=elapsed, now=now, at_least_seconds=0)
     assignment.ended_at = now
     usable = instance.status == states.READY and instance.drain_requested_at is None
     if keep_alive_seconds > 0 and usable and elapsed_seconds is not None:
@@ -310,6 +303,7 @@ def meter_instance(session: Session, scope: Scope, instance: Instance, control: 
                 instance,
                 assignment,
                 elapsed_seconds=heard[0],
+                now=database_now(session),
                 at_least_seconds=control.usage_slice_seconds,
             )
     hold = repository.open_hold(instance.id)
@@ -317,27 +311,3 @@ def meter_instance(session: Session, scope: Scope, instance: Instance, control: 
     if hold is not None and last_heard is not None:
         to_at = min(last_heard, hold.until_at)
         meter_hold(session, scope, instance, hold, to_at=to_at, at_least_seconds=control.usage_slice_seconds)
-
-
-def end_hold_if_over(session: Session, scope: Scope, instance: Instance) -> bool:
-    """Whether the instance is kept by a hold still; a hold whose time has come is ended."""
-    hold = FleetRepository(session, scope).open_hold(instance.id)
-    if hold is None:
-        return False
-    if hold.until_at > database_now(session) and instance.drain_requested_at is None:
-        return True
-    end_hold(session, scope, instance)
-    return False
-
-
-def end_hold(session: Session, scope: Scope, instance: Instance, *, lost: bool = False) -> None:
-    """End the hold of the instance, if it has one, with its last slice; of a lost one at its agent's last words."""
-    repository = FleetRepository(session, scope)
-    hold = repository.open_hold(instance.id)
-    if hold is None:
-        return
-    last_heard = repository.last_heard(instance.id) if lost else None
-    to_at = min(database_now(session), hold.until_at, *([] if last_heard is None else [last_heard]))
-    meter_hold(session, scope, instance, hold, to_at=to_at, at_least_seconds=0)
-    hold.ended_at = max(to_at, hold.billed_until or hold.started_at)
-    session.flush()

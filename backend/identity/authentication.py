@@ -14,6 +14,8 @@ signed token before they reach any service.
 
 from urllib.parse import urlsplit
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
@@ -23,6 +25,8 @@ from backend.core.db import Database
 from backend.core.errors import CrossSiteRequest, Unauthorized
 from backend.identity.repository import CredentialRepository
 
+log = structlog.get_logger(__name__)
+
 SESSION_COOKIE = "modelyard_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OWN_PAGE_HEADERS = ("X-Requested-With", "X-CSRF-Token")
@@ -30,24 +34,51 @@ _LONGEST_TOKEN = 512
 
 
 class Authenticator:
-    """`authenticate(request) → Principal`, for `app.state.authenticate`. One read transaction per request."""
+    """`authenticate(request) → Principal`, for `app.state.authenticate`.
+
+    With a session (no tenant yet) the credential is looked up there, and the session sees the tenant's rows from then
+    on; without one, in a transaction of its own.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def __call__(self, request: Request) -> Principal:
+    def __call__(self, request: Request, session: Session | None = None) -> Principal:
         """The principal. Raises Unauthorized (401), CrossSiteRequest (403)."""
+        if session is not None:
+            return self._identify(request, session)
+        with self._database.unit_of_work() as own:
+            principal = self._identify(request, own)
+        self.note_use(request)
+        return principal
+
+    def note_use(self, request: Request) -> None:
+        """Note the key's last use, at most once a minute: in a transaction of its own, whatever became of the request.
+
+        To be called when the session is closed. A failure is logged: the request has been answered by then.
+        """
+        token_hash: bytes | None = getattr(request.state, "unnoted_key", None)
+        if token_hash is None:
+            return
+        request.state.unnoted_key = None
+        try:
+            with self._database.unit_of_work() as session:
+                CredentialRepository(session).touch_api_key(token_hash)
+        except SQLAlchemyError as error:
+            log.warning("key_use_not_noted", error=str(error)[:500])
+
+    def _identify(self, request: Request, session: Session) -> Principal:
         token = bearer_token(request)
         if token is not None:
-            with self._database.unit_of_work() as session:
-                return authenticate_api_key(session, token)
+            principal, is_use_news = find_api_key(session, token)
+            request.state.unnoted_key = hash_token(token) if is_use_news else None
+            return principal
         cookie = request.cookies.get(SESSION_COOKIE)
         if not cookie:
             raise Unauthorized(
                 "this needs an API key (Authorization: Bearer …) or a session", hint="create a key, or log in"
             )
-        with self._database.unit_of_work() as session:
-            principal = authenticate_session(session, cookie)
+        principal = authenticate_session(session, cookie)
         if request.method not in SAFE_METHODS:
             refuse_cross_site(request)
         return principal
@@ -66,11 +97,19 @@ def bearer_token(request: Request) -> str | None:
 
 
 def authenticate_api_key(session: Session, token: str) -> Principal:
-    """Whose API key this is. Raises Unauthorized. `session` needs no tenant."""
+    """Whose API key this is; `session` then sees its tenant. Raises Unauthorized."""
+    return find_api_key(session, token)[0]
+
+
+def find_api_key(session: Session, token: str) -> tuple[Principal, bool]:
+    """Whose API key this is, and whether its last use was over a minute ago; `session` then sees its tenant.
+
+    Raises Unauthorized.
+    """
     found = CredentialRepository(session).api_key(hash_token(token))
     if found is None:
         raise Unauthorized("this API key is unknown, revoked or expired")
-    return Principal(
+    principal = Principal(
         kind="api_key",
         id=found.key_id,
         name=found.name,
@@ -79,10 +118,11 @@ def authenticate_api_key(session: Session, token: str) -> Principal:
         role=found.role,
         scopes=frozenset(found.scopes),
     )
+    return principal, found.is_use_news
 
 
 def authenticate_session(session: Session, token: str) -> Principal:
-    """Whose session this is. Raises Unauthorized. `session` needs no tenant."""
+    """Whose log-in this is; `session` then sees its tenant. Raises Unauthorized."""
     found = CredentialRepository(session).session(hash_token(token))
     if found is None:
         raise Unauthorized("this session is unknown or over", hint="log in again")

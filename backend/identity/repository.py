@@ -9,9 +9,18 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend.core.db import Scope
+from backend.core.db import TENANT_SETTING, Scope
 from backend.core.pagination import PageRequest, fetch_page
 from backend.identity.models import ApiKey, LoginSession, Membership, Organization, OrganizationKey, User
+
+# One round trip: whose the credential is, and row-level security sees that tenant (as `core.db.set_tenant` does).
+_API_KEY, _SESSION = (
+    text(
+        f"SELECT found.*, set_config('{TENANT_SETTING}', found.organization_id::text, true)"  # noqa: S608 - constants
+        f" FROM {function}(:presented) AS found"
+    )
+    for function in ("auth_api_key", "auth_session")
+)
 
 
 class CredentialRepository:
@@ -21,16 +30,22 @@ class CredentialRepository:
         self._session = session
 
     def api_key(self, token_hash: bytes) -> Row[*tuple[Any, ...]] | None:
-        """(key_id, organization_id, account_id, name, role, scopes) of a key that counts."""
-        return self._session.execute(
-            text("SELECT * FROM auth_api_key(:presented)"), {"presented": token_hash}
-        ).one_or_none()
+        """(key_id, organization_id, account_id, name, role, scopes, is_use_news) of a key that counts.
+
+        The transaction is in its tenant from then on.
+        """
+        return self._session.execute(_API_KEY, {"presented": token_hash}).one_or_none()
+
+    def touch_api_key(self, token_hash: bytes) -> None:
+        """Note that the key is used now."""
+        self._session.execute(text("SELECT touch_api_key(:presented)"), {"presented": token_hash})
 
     def session(self, token_hash: bytes) -> Row[*tuple[Any, ...]] | None:
-        """(session_id, organization_id, account_id, user_id, email, full_name, role) of a session that counts."""
-        return self._session.execute(
-            text("SELECT * FROM auth_session(:presented)"), {"presented": token_hash}
-        ).one_or_none()
+        """(session_id, organization_id, account_id, user_id, email, full_name, role) of a session that counts.
+
+        The transaction is in its tenant from then on.
+        """
+        return self._session.execute(_SESSION, {"presented": token_hash}).one_or_none()
 
     def password(self, email: str) -> Sequence[Row[*tuple[Any, ...]]]:
         """(user_id, password_hash, organization_id, role) per membership, oldest membership first."""

@@ -9,18 +9,21 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from backend.core import wire
 from backend.core.db import Database
 from backend.core.errors import Invalid, NotFound, TooLarge
 from backend.core.problems import may_raise, raises
+from backend.core.settings import Settings
 from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, new_spool
 from backend.datasets.service import record_blob
 from backend.fleet import subjects
 from backend.fleet import sync as agents
-from backend.fleet.agent_auth import AgentCaller
-from backend.fleet.errors import AssignmentNotFound, StaleEpoch
+from backend.fleet.agent_auth import AgentCaller, AgentIdentity, agent_unit_of_work
+from backend.fleet.errors import AssignmentNotFound, InstanceTokenUnknown, StaleEpoch
+from backend.jobs import specs
 
 router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 
@@ -72,27 +75,37 @@ def _answer(message: msgspec.Struct) -> Response:
     return Response(msgspec.json.encode(message), media_type="application/json")
 
 
-@router.post("/hello", responses=raises(MalformedMessage))
-def hello(request: Request, agent: AgentCaller, body: Body) -> Response:
+@router.post("/hello", responses=raises(InstanceTokenUnknown, MalformedMessage))
+def hello(request: Request, body: Body) -> Response:
     """An agent's first words after a boot or a restart."""
-    said = _decode(body, wire.HelloRequest)
-    state = request.app.state
-    with state.database.unit_of_work(agent.scope) as session:
-        return _answer(agents.hello(session, agent.scope, agent.instance_id, said, state.settings))
+    with agent_unit_of_work(request) as (session, agent):
+        said = _decode(body, wire.HelloRequest)
+        return _answer(agents.hello(session, agent.scope, agent.instance_id, said, request.app.state.settings))
 
 
-@router.post("/sync", responses=raises(MalformedMessage))
-def sync(request: Request, agent: AgentCaller, body: Body) -> Response:
+@router.post("/sync", responses=raises(InstanceTokenUnknown, MalformedMessage))
+def sync(request: Request, body: Body) -> Response:
     """Reports and heartbeats in, desired state out."""
-    said = _decode(body, wire.SyncRequest)
     state = request.app.state
-    if any(isinstance(report.body, wire.Logs) for report in said.reports):
-        # Object storage first, under a key that a replay overwrites with itself; the row follows with the report.
-        with state.database.unit_of_work(agent.scope) as session:
-            mine = set(agents.open_assignments(session, agent.scope, agent.instance_id))
-        _store_logs(state.storage, agent.organization_id, mine, said)
-    with state.database.unit_of_work(agent.scope) as session:
-        return _answer(agents.sync(session, agent.scope, agent.instance_id, said, state.settings))
+    with agent_unit_of_work(request) as (session, agent):
+        said = _decode(body, wire.SyncRequest)
+        if not any(isinstance(report.body, wire.Logs) for report in said.reports):
+            return _answer(_record_and_reply(session, agent, said, state.settings))
+        mine = set(agents.open_assignments(session, agent.scope, agent.instance_id))
+    # Object storage first, under a key that a replay overwrites with itself; the row follows with the report.
+    _store_logs(state.storage, agent.organization_id, mine, said)
+    with agent_unit_of_work(request) as (session, agent):
+        return _answer(_record_and_reply(session, agent, said, state.settings))
+
+
+def _record_and_reply(
+    session: Session, agent: AgentIdentity, said: wire.SyncRequest, settings: Settings
+) -> wire.SyncReply:
+    """Reports into rows; what should run here, and for an instance with nothing to run: what to load ahead."""
+    reply = agents.sync(session, agent.scope, agent.instance_id, said, settings)
+    if reply.assignments or reply.drain:
+        return reply
+    return msgspec.structs.replace(reply, standby=specs.standby(session, agent.scope, agent.instance_id))
 
 
 def _store_logs(storage: ObjectStore, organization_id: UUID, mine: set[str], said: wire.SyncRequest) -> None:

@@ -1,15 +1,19 @@
 """REST routes shared by all kinds of job: list, read, follow, stop."""
 
 import math
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, status
+from fastapi.responses import StreamingResponse
+from starlette.background import BackgroundTask
 
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
-from backend.jobs import logs, service
+from backend.core.storage import CHUNK_BYTES
+from backend.jobs import logs, metrics, service
 from backend.jobs.errors import SUBMITTED, JobAlreadyFinished, JobNotFound
 from backend.jobs.models import Job
 from backend.jobs.repository import JobFilter
@@ -28,10 +32,18 @@ from backend.jobs.schemas import (
     SeriesRead,
     SleepJobCreate,
 )
+from backend.jobs.thinning import FEWEST
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 
 JobStatus = Literal["queued", "provisioning", "starting", "running", "stopping", "completed", "failed", "stopped"]
+SeriesName = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="only this series")]
+EXPORTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file",
+        "content": {"text/csv": {"schema": {"type": "string"}}, "application/jsonl": {"schema": {"type": "string"}}},
+    }
+}
 Short = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 
@@ -113,11 +125,22 @@ def list_checkpoints(session: Transaction, principal: Reader, job_id: UUID) -> C
 
 @router.get("/jobs/{job_id}/metrics", responses=raises(JobNotFound))
 def read_metrics(
-    session: Transaction, principal: Reader, job_id: UUID, name: Annotated[str | None, Query(max_length=200)] = None
+    session: Transaction,
+    principal: Reader,
+    job_id: UUID,
+    name: SeriesName = None,
+    after_step: Annotated[int | None, Query(ge=-(2**63), lt=2**63, description="only points of later steps")] = None,
+    max_points: Annotated[
+        int | None, Query(ge=FEWEST, le=100_000, description="thin each series to so many points that look the same")
+    ] = None,
 ) -> MetricsRead:
-    """Points of all series, or of one. A value that is no number is null."""
+    """Points of all series, or of one. A value that is no number is null.
+
+    To follow a job, ask for what comes after the last step you have; an attempt that resumes from a checkpoint says
+    steps again, and only a reader of all points sees those replaced.
+    """
     service.get_job(session, principal.scope, job_id)
-    series = service.read_metrics(session, principal.scope, job_id, name)
+    series = metrics.read_metrics(session, principal.scope, job_id, name, after_step=after_step, max_points=max_points)
     return MetricsRead(
         series={
             key: SeriesRead(
@@ -127,6 +150,27 @@ def read_metrics(
             )
             for key, each in series.items()
         }
+    )
+
+
+@router.get(
+    "/jobs/{job_id}/metrics/export", response_class=StreamingResponse, responses={**EXPORTS, **raises(JobNotFound)}
+)
+def export_metrics(
+    session: Transaction,
+    principal: Reader,
+    job_id: UUID,
+    format: metrics.ExportFormat = "csv",  # noqa: A002 - the parameter's public name
+    name: SeriesName = None,
+) -> StreamingResponse:
+    """Every point of all series, or of one, as a file: CSV with a header, or JSON lines; by name and step."""
+    service.get_job(session, principal.scope, job_id)
+    file = metrics.export_metrics(session, principal.scope, job_id, format, name)
+    return StreamingResponse(
+        iter(partial(file.read, CHUNK_BYTES), b""),
+        media_type=metrics.MEDIA_TYPES[format],
+        headers={"Content-Disposition": f'attachment; filename="metrics-{job_id}.{format}"'},
+        background=BackgroundTask(file.close),
     )
 
 

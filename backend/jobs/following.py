@@ -4,13 +4,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy import and_, or_
 from sqlalchemy.orm import Session
 
-from backend.core import wire
+from backend.core import queue, wire
 from backend.core.clock import database_now
 from backend.core.db import Scope
 from backend.core.lifecycle import transition
-from backend.core.settings import Settings
+from backend.core.settings import ControlSettings, Settings
 from backend.fleet import service as fleet
 from backend.fleet.models import Report
 from backend.fleet.service import AssignmentState
@@ -19,12 +20,29 @@ from backend.jobs.errors import ResultUnusable
 from backend.jobs.kinds import kind_of
 from backend.jobs.models import Attempt, Checkpoint, Job
 from backend.jobs.moves import ACTOR, end_attempt, fail, move
-from backend.jobs.repository import JobRepository
+from backend.jobs.repository import JobRepository, open_assignments
 
 LOOK_AGAIN: Final = timedelta(seconds=5)
 SOON: Final = timedelta(seconds=1)
 TRIED_AGAIN: Final = frozenset({"interruption", "platform", "capacity"})
 """Failure classes that another attempt may survive (★11)."""
+
+
+def postpone_undisturbed(session: Session, control: ControlSettings, *, limit: int) -> tuple[int, int]:
+    """Look at due jobs that are placed; those that run as they should are due again later. Unscoped: the controller's.
+
+    Returns (how many were looked at, how many of them need a step of their own). Such a step would have changed
+    nothing but the next time: no report waits, nobody is silent, nothing is to be passed on.
+    """
+    told = or_(Job.stop_requested_at.is_(None), Job.status == states.STOPPING)
+    placed = and_(Job.status.in_((states.STARTING, states.RUNNING, states.STOPPING)), told)
+    due = queue.lock_due(session, Job, limit=limit, where=placed)
+    if not due:
+        return 0, 0
+    jobs = open_assignments(session, due)
+    quiet = [jobs[each] for each in fleet.undisturbed_assignments(session, list(jobs), control.lost_after_seconds)]
+    queue.postpone(session, Job, quiet, seconds=LOOK_AGAIN.total_seconds())
+    return len(due), len(due) - len(quiet)
 
 
 def follow(session: Session, scope: Scope, job: Job, settings: Settings) -> datetime | None:

@@ -1,17 +1,23 @@
 """All SQL of the job engine, within one organization."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import BigInteger, Double, Row, Select, any_, column, func, insert, or_, select, true
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
+from backend.core.ids import new_id
 from backend.core.lifecycle import Event
 from backend.core.pagination import PageRequest, fetch_page
 from backend.jobs import states
 from backend.jobs.models import Attempt, Checkpoint, Job, LogChunk, MetricChunk
+
+POINTS_PER_PAGE = 10_000
+MetricPoint = tuple[str, int, float, float]
+"""Name, step, value, Unix seconds."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,9 @@ class JobRepository:
         self._session = session
         self._organization_id = scope.organization_id
 
-    def add(self, row: object) -> None:
-        """Insert a row of this organization."""
-        self._session.add(row)
+    def add(self, *rows: object) -> None:
+        """Insert rows of this organization, those of a table together."""
+        self._session.add_all(rows)
         self._session.flush()
 
     def job(self, job_id: UUID, *, lock: bool = False) -> Job | None:
@@ -96,6 +102,18 @@ class JobRepository:
             .limit(1)
         ).one_or_none()
 
+    def newest_checkpoints(self, job_ids: Sequence[UUID]) -> dict[UUID, Checkpoint]:
+        """The same for many jobs, by job; those without one are left out."""
+        if not job_ids:
+            return {}
+        rows = self._session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.organization_id == self._organization_id, Checkpoint.job_id.in_(job_ids))
+            .ext(distinct_on(Checkpoint.job_id))
+            .order_by(Checkpoint.job_id, Checkpoint.step.desc(), Checkpoint.created_at.desc())
+        )
+        return {row.job_id: row for row in rows}
+
     def checkpoint_exists(self, attempt_id: UUID, step: int) -> bool:
         """Whether this attempt's checkpoint is recorded."""
         query = select(func.count()).where(
@@ -113,14 +131,62 @@ class JobRepository:
             .order_by(Checkpoint.step)
         ).all()
 
-    def metric_chunks(self, job_id: UUID, name: str | None) -> Sequence[MetricChunk]:
-        """In the order they were said."""
+    def add_metric_chunks(
+        self, attempt: Attempt, *, epoch: int, seq: int, rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Insert the chunks of one report: a row per series with `name`, `steps`, `values`, `times`."""
+        owned = {
+            "organization_id": self._organization_id,
+            "job_id": attempt.job_id,
+            "attempt_id": attempt.id,
+            "epoch": epoch,
+            "seq": seq,
+        }
+        if rows:
+            self._session.execute(insert(MetricChunk), [{"id": new_id(), **owned, **row} for row in rows])
+
+    def metric_chunks(
+        self, job_id: UUID, name: str | None, *, after_step: int | None = None
+    ) -> Sequence[Row[str, list[int], list[float], list[float]]]:
+        """(name, steps, values, times) in the order they were said; only chunks with a step after `after_step`."""
         query = (
-            select(MetricChunk)
+            select(MetricChunk.name, MetricChunk.steps, MetricChunk.values, MetricChunk.times)
             .where(MetricChunk.organization_id == self._organization_id, MetricChunk.job_id == job_id)
             .order_by(MetricChunk.name, MetricChunk.id)
         )
-        return self._session.scalars(query if name is None else query.where(MetricChunk.name == name)).all()
+        if name is not None:
+            query = query.where(MetricChunk.name == name)
+        if after_step is not None:
+            query = query.where(after_step < any_(MetricChunk.steps))
+        return self._session.execute(query).all()
+
+    def metric_names(self, job_id: UUID) -> Sequence[str]:
+        """Of all series, in order."""
+        query = select(MetricChunk.name).where(
+            MetricChunk.organization_id == self._organization_id, MetricChunk.job_id == job_id
+        )
+        return self._session.scalars(query.distinct().order_by(MetricChunk.name)).all()
+
+    def metric_points(self, job_id: UUID, name: str) -> Iterator[Sequence[MetricPoint]]:
+        """Every point of a series by step, as said last, in pages; PostgreSQL sorts, so memory here stays flat."""
+        point = func.unnest(MetricChunk.steps, MetricChunk.values, MetricChunk.times).table_valued(
+            column("step", BigInteger), column("value", Double), column("time", Double)
+        )
+        point = point.render_derived()
+        query = (
+            select(MetricChunk.name, point.c.step, point.c.value, point.c.time)
+            .join(point, true())
+            .where(
+                MetricChunk.organization_id == self._organization_id,
+                MetricChunk.job_id == job_id,
+                MetricChunk.name == name,
+            )
+            .ext(distinct_on(point.c.step))
+            .order_by(point.c.step, MetricChunk.id.desc())
+        )
+        found = self._session.execute(query.execution_options(stream_results=True, yield_per=POINTS_PER_PAGE))
+        for page in found.partitions():
+            yield [(row[0], row[1], row[2], row[3]) for row in page]
 
     def count_metric_chunks(self, job_id: UUID) -> int:
         """How many chunks there are: they are only ever added, so it changes with every report."""
@@ -165,3 +231,11 @@ class JobRepository:
 
     def _jobs(self) -> Select[Job]:
         return select(Job).where(Job.organization_id == self._organization_id)
+
+
+def open_assignments(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Unscoped, for the sweep: assignment of the open attempt → job. Needs the controller role."""
+    rows = session.execute(
+        select(Attempt.assignment_id, Attempt.job_id).where(Attempt.job_id.in_(job_ids), Attempt.ended_at.is_(None))
+    )
+    return {row.assignment_id: row.job_id for row in rows}

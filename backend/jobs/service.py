@@ -1,7 +1,6 @@
 """Use cases of the job engine: submit, list, read, stop. Status is the controller's (`backend.jobs.controller`)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -27,15 +26,6 @@ from backend.jobs.schemas import JobRequest
 from backend.projects.service import get_project
 
 CONTROL = Doorbell("jobs.control")
-
-
-@dataclass
-class Series:
-    """Points of one metric, in the order they were said. Same length each."""
-
-    steps: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
 
 
 def submit_job(
@@ -146,23 +136,3 @@ def list_events(session: Session, scope: Scope, job_id: UUID) -> Sequence[Event]
     repository = JobRepository(session, scope)
     ids = [job_id, *(attempt.id for attempt in repository.attempts(job_id))]
     return repository.events(ids)
-
-
-def metrics_version(session: Session, scope: Scope, job_id: UUID) -> int:
-    """A number that grows with every report of metrics: a reader that has it need not read them again."""
-    return JobRepository(session, scope).count_metric_chunks(job_id)
-
-
-def read_metrics(session: Session, scope: Scope, job_id: UUID, name: str | None = None) -> dict[str, Series]:
-    """Series by name. A step said again by a later attempt replaces the earlier point."""
-    series: dict[str, dict[int, tuple[float, float]]] = {}
-    for chunk in JobRepository(session, scope).metric_chunks(job_id, name):
-        points = series.setdefault(chunk.name, {})
-        points.update(
-            (step, (value, time)) for step, value, time in zip(chunk.steps, chunk.values, chunk.times, strict=True)
-        )
-    found: dict[str, Series] = {}
-    for key, points in series.items():
-        steps = sorted(points)
-        found[key] = Series(steps, [points[step][0] for step in steps], [points[step][1] for step in steps])
-    return found

@@ -14,7 +14,8 @@ from backend.fleet import subjects
 from backend.fleet.models import Assignment
 from backend.fleet.sync import STREAMED, log_key
 from backend.jobs.kinds import kind_of
-from backend.jobs.models import Attempt, Job, LogChunk, MetricChunk
+from backend.jobs.metrics import store_metrics
+from backend.jobs.models import Attempt, Job, LogChunk
 from backend.jobs.repository import JobRepository
 from backend.jobs.service import CONTROL
 
@@ -32,7 +33,7 @@ class AttemptSubject:
             return
         for report in reports:
             if isinstance(report.body, wire.Metrics):
-                _store_metrics(repository, scope, attempt, report, report.body)
+                store_metrics(session, scope, attempt, report, report.body)
             elif isinstance(report.body, wire.Logs):
                 _store_logs(repository, scope, attempt, report, report.body)
         if any(not isinstance(report.body, STREAMED) for report in reports):
@@ -48,26 +49,6 @@ class AttemptSubject:
         named = frozenset(each.sha256 for each in files)
         job = JobRepository(session, scope).job(UUID(spec.job_id))
         return named if job is None else named | kind_of(job.kind).readable(session, storage, scope, job)
-
-
-def _store_metrics(
-    repository: JobRepository, scope: Scope, attempt: Attempt, report: wire.Report, said: wire.Metrics
-) -> None:
-    for series in said.series:
-        length = min(len(series.steps), len(series.values), len(series.times))
-        repository.add(
-            MetricChunk(
-                organization_id=scope.organization_id,
-                job_id=attempt.job_id,
-                attempt_id=attempt.id,
-                epoch=report.epoch,
-                seq=report.seq,
-                name=series.name,
-                steps=series.steps[:length],
-                values=series.values[:length],
-                times=series.times[:length],
-            )
-        )
 
 
 def _store_logs(

@@ -1,7 +1,8 @@
 """One supervised process: what it should be, and what it is at the moment.
 
 Life of a child: pending (its `after` are not all ready) → starting → ready → [died → backing off → starting …]
-→ stopping → ended. A one-shot is ready when it ended with status 0.
+→ stopping → ended. A one-shot is ready when it ended with status 0. One that is `early` is started at once and
+loads meanwhile (`gate.py`): loading → starting, when its `after` are ready.
 """
 
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from backend.platform.gate import VARIABLE, Gate
 from backend.platform.processes import in_session, kill_until_gone
 from backend.platform.serverprocess import launch_command
 
@@ -37,6 +39,7 @@ class ChildSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     after: Sequence[str] = ()
     one_shot: bool = False
+    early: bool = False
     ready: Callable[[], bool] | None = None
     ready_timeout_seconds: float = 60.0
     prepare: Callable[[], None] | None = None
@@ -51,6 +54,7 @@ class ChildState(StrEnum):
     """Where a child is in its life."""
 
     PENDING = "pending"
+    LOADING = "loading"
     STARTING = "starting"
     READY = "ready"
     BACKING_OFF = "backing off"
@@ -71,6 +75,7 @@ class Child:
         self.was_ready = False
         self._backoff = _FIRST_BACKOFF_SECONDS
         self._process: subprocess.Popen[bytes] | None = None
+        self._gate: Gate | None = None
 
     @property
     def name(self) -> str:
@@ -82,8 +87,28 @@ class Child:
         """Process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    def load(self) -> None:
+        """Start the process of an early child; it begins when told to."""
+        self._gate = Gate()
+        try:
+            self._launch(self._gate.child_end)
+        finally:
+            self._gate.close_child_end()
+        self.state = ChildState.LOADING
+
     def start(self) -> None:
-        """Start the process in a session of its own, output appended to its log."""
+        """Start the process in a session of its own, output appended to its log; one that is loading begins."""
+        if self.state is not ChildState.LOADING and self.spec.early:
+            self.load()
+        if self._gate is not None:
+            self._gate.open()
+            self._gate = None
+        else:
+            self._launch()
+        self.started_at = time.monotonic()
+        self.state = ChildState.STARTING
+
+    def _launch(self, gate: int | None = None) -> None:
         if self.spec.prepare:
             self.spec.prepare()
         command = list(self.spec.command)
@@ -96,14 +121,13 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
-                env=dict(self.spec.environment),
+                env=dict(self.spec.environment) | ({} if gate is None else {VARIABLE: str(gate)}),
+                pass_fds=() if gate is None else (gate,),
                 start_new_session=True,
                 umask=0o077,
             )
         finally:
             os.close(descriptor)
-        self.started_at = time.monotonic()
-        self.state = ChildState.STARTING
 
     def ended_with(self) -> int | None:
         """Exit status if the process has ended (negative: by that signal), else None."""
@@ -147,6 +171,9 @@ class Child:
 
     def clear_session(self) -> None:
         """After its end: kill what it left behind in its session (a port held by a straggler, say)."""
+        if self._gate is not None:
+            self._gate.discard()
+            self._gate = None
         if self._process is not None:
             session = self._process.pid
             kill_until_gone(lambda: in_session(session))

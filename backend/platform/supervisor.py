@@ -1,9 +1,9 @@
 """Runs children (`ChildSpec`) until it is told to stop, and leaves no process behind.
 
-Life: start each child as soon as those it comes `after` are ready → all ready, `on_ready` → restart with backoff
-what dies, one line each → SIGTERM, SIGINT or SIGHUP: stop in the opposite order, each with its grace, then
-SIGKILL (a second signal skips the graces) → kill stragglers → end. A child that dies before it was ever
-ready, or a one-shot that fails, is a mistake to fix, not to retry: everything stops, with its log's tail.
+Life: start each child as soon as those it comes `after` are ready (an early one loads before) → all ready,
+`on_ready` → restart with backoff what dies, one line each → SIGTERM, SIGINT or SIGHUP: stop in the opposite order, each
+with its grace, then SIGKILL (a second signal skips the graces) → kill stragglers → end. A child that dies before it
+was ever ready, or a one-shot that fails, is a mistake to fix, not to retry: everything stops, with its log's tail.
 
 One thread, no handlers: signals are blocked and taken by `sigtimedwait`. It is a subreaper, so a process that
 outlived its parent is found among its own. What happens when the supervisor itself is killed is
@@ -76,6 +76,10 @@ class Supervisor:
         become_subreaper()
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS | {signal.SIGCHLD})
         try:
+            # Before a server's first start, which takes a second: Python loads meanwhile on another core.
+            for child in self._children.values():
+                if child.spec.early:
+                    child.load()
             while not self._ended():
                 self._turn()
                 self._publish()
@@ -110,11 +114,11 @@ class Supervisor:
             self._announce()
 
     def _advance(self, child: Child) -> None:
-        if child.state in {ChildState.STARTING, ChildState.READY}:
+        if child.state in {ChildState.LOADING, ChildState.STARTING, ChildState.READY}:
             self._look_after(child)
         if self._stopping:
             self._advance_stop(child)
-        elif child.state is ChildState.PENDING:
+        elif child.state in {ChildState.PENDING, ChildState.LOADING}:
             if all(self._children[name].was_ready for name in child.spec.after):
                 child.start()
         elif child.state is ChildState.BACKING_OFF and time.monotonic() >= child.due_at:
@@ -151,7 +155,7 @@ class Supervisor:
     def _advance_stop(self, child: Child) -> None:
         if child.state in {ChildState.PENDING, ChildState.BACKING_OFF}:
             child.state = ChildState.ENDED
-        elif child.state in {ChildState.STARTING, ChildState.READY}:
+        elif child.state in {ChildState.LOADING, ChildState.STARTING, ChildState.READY}:
             names = self._dependents[child.name]
             if all(self._children[name].state is ChildState.ENDED for name in names):
                 child.ask_to_stop(grace_seconds=_HURRY_SECONDS if self._hurry else None)

@@ -1,1 +1,4 @@
-"""Pages of the reference made from code. Each is a module: `python -m docs.generators.NAME` writes its page."""
+"""Pages of the documentation that are made from code when the site is built, so that they cannot be out of date.
+
+Each module has `pages() -> dict[str, str]`: path below `docs/` → Markdown. `hook.py` is what MkDocs calls.
+"""

@@ -1,5 +1,6 @@
 """Fixtures: a control plane over HTTP, agents as real processes, assignments of tiny jobs."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from backend.core.wire import Assignment, AttemptSpec, Channel, CheckpointRef
 from tests.agent.control_server import TOKEN, ControlServer
+from worker.agent.standby import wanted_for
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = "from tests.agent.start_agent import main; main()"
@@ -80,6 +83,22 @@ class Agents:
         agent = AgentProcess(self._control, self.folder, **environment)
         self.started.append(agent)
         return agent
+
+    def stand_by(self, wanted: Assignment) -> psutil.Process:
+        """Wait for a standby that this assignment may take: its process."""
+        assert wanted.attempt is not None
+        self._control.standby = wanted_for(wanted.attempt)
+        found: psutil.Process = self._control.wait(self.standby)
+        return found
+
+    def standby(self) -> psutil.Process | None:
+        """The waiting process of the newest agent, if there is one."""
+        for process in psutil.Process(self.started[-1].process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if "worker.standby" in words and "python" in words[0] and not process.children():
+                    return process
+        return None
 
 
 @pytest.fixture

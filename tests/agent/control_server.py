@@ -20,6 +20,7 @@ from backend.core.wire import (
     Report,
     ReportBody,
     RunningAssignment,
+    Standby,
     SyncReply,
     SyncRequest,
 )
@@ -48,6 +49,7 @@ class ControlServer:
         self.known = True
         self.stale: set[str] = set()
         self.drain = False
+        self.standby: Standby | None = None
         self.heartbeat_seconds = 0.3
         self.broker_url = ""
         self.broker_prefix = ""
@@ -158,6 +160,7 @@ class ControlServer:
             stale=sorted(stale),
             drain=self.drain,
             heartbeat_seconds=self.heartbeat_seconds,
+            standby=None if self.wanted or self.drain else self.standby,
         )
 
 

@@ -15,7 +15,9 @@ JOBS = Path(__file__).parent / "jobs"
 def _settings(environment: "os._Environ[str]", folder: Path) -> AgentSettings:
     settings = settings_from(environment, folder)
     names = {path.stem for path in JOBS.glob("*.py")}
-    return msgspec.structs.replace(settings, entrypoints=settings.entrypoints | names, code_roots=(JOBS,))
+    return msgspec.structs.replace(
+        settings, entrypoints=settings.entrypoints | names, standby_entrypoints=frozenset(names), code_roots=(JOBS,)
+    )
 
 
 def main() -> None:

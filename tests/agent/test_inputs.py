@@ -14,7 +14,7 @@ from tests.agent.control_server import ControlServer
 pytestmark = pytest.mark.integration
 
 
-def _dataset(control: ControlServer, contents: list[str]) -> Channel:
+def dataset(control: ControlServer, contents: list[str]) -> Channel:
     digests = [control.add_blob(content.encode()) for content in contents]
     count = len(contents)
     table = pa.table(
@@ -34,7 +34,7 @@ def _dataset(control: ControlServer, contents: list[str]) -> Channel:
 
 
 def test_torch_trains_on_a_cached_dataset(control: ControlServer, agents: Agents) -> None:
-    channel = _dataset(control, ["one", "two", "two", "three"])
+    channel = dataset(control, ["one", "two", "two", "three"])
     agents.start()
     big: dict[str, Any] = {"memory_limit_bytes": 2 << 30, "process_limit": 128, "cpu_count": 1.0, "channels": [channel]}
     first = attempt("agent_torch", **big)

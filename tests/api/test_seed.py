@@ -25,8 +25,7 @@ from backend.seed import PRICES, seed
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def fresh(api_settings: Settings, tmp_path: Path) -> Settings:
+def fresh_settings(settings: Settings, home: Path) -> Settings:
     """Settings of a migrated database with nothing in it."""
     name = f"seed_{uuid4().hex}"
 
@@ -35,19 +34,25 @@ def fresh(api_settings: Settings, tmp_path: Path) -> Settings:
         url = make_url(secret.get_secret_value()).set(database=name)
         return SecretStr(url.render_as_string(hide_password=False))
 
-    database = api_settings.database
+    database = settings.database
     moved_urls = {
         field: moved(getattr(database, field)) for field in ("owner_url", "app_url", "controller_url", "operator_url")
     }
-    settings = api_settings.model_copy(
+    fresh = settings.model_copy(
         update={
-            "home": tmp_path / "home",
+            "home": home,
             "database": database.model_copy(update=moved_urls),
             "gateway": GatewaySettings(host="0.0.0.0", token=SecretStr("gateway-token")),  # noqa: S104 - shown as 127.0.0.1
         }
     )
-    migrate(settings)
-    return settings
+    migrate(fresh)
+    return fresh
+
+
+@pytest.fixture
+def fresh(api_settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of a migrated database with nothing in it."""
+    return fresh_settings(api_settings, tmp_path / "home")
 
 
 @pytest.fixture

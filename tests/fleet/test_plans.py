@@ -65,7 +65,9 @@ def past(
 
 
 def _idle(repository: FleetRepository, _: UUID, tenant: Tenant) -> object:
-    return repository.idle(project_id=tenant.project_id, instance_type=SHAPE, market="on-demand", subject_id=new_id())
+    return repository.idle(
+        project_id=tenant.project_id, instance_type=SHAPE, market="on-demand", subject_ids=[new_id()]
+    )
 
 
 def test_the_controllers_questions_enter_indexes(past: UUID, controller_database: Database, tenant: Tenant) -> None:
@@ -73,7 +75,7 @@ def test_the_controllers_questions_enter_indexes(past: UUID, controller_database
         (
             "instances",
             "ix_instances_requested_for",
-            lambda repository, _, __: repository.newest_requested_for(new_id()),
+            lambda repository, _, __: repository.newest_requested_for([new_id()]),
         ),
         ("instances", "ix_instances_requested_for", lambda repository, _, __: repository.failed_requests(new_id())),
         ("instances", "ix_instances_open", lambda repository, _, __: repository.open_instances(SHAPE)),

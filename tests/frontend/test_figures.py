@@ -9,6 +9,7 @@ import pytest
 from babel import Locale
 
 from backend.jobs.models import Attempt
+from backend.jobs.thinning import keep
 from frontend import curves, i18n, jobviews
 from frontend.format import DASH, Formatter
 from frontend.views import Series
@@ -66,7 +67,7 @@ def test_thinning_keeps_ends_extremes_and_order() -> None:
     steps = list(range(100_000))
     values = [math.sin(step / 9000) + source.random() * 0.1 for step in steps]
     values[54_321] = 40.0
-    kept = curves.keep(values, steps, 1000)
+    kept = keep(values, steps, 1000)
     assert len(kept) <= 1000
     assert kept == sorted(set(kept))
     assert (kept[0], kept[-1]) == (0, len(values) - 1)
@@ -74,7 +75,7 @@ def test_thinning_keeps_ends_extremes_and_order() -> None:
 
 
 def test_few_points_are_all_kept() -> None:
-    assert curves.keep([1.0, 2.0, 3.0], [1, 2, 3]) == [0, 1, 2]
+    assert keep([1.0, 2.0, 3.0], [1, 2, 3], 3) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 MakeRows = Callable[..., list[UUID]]
 
 
-def _job(tenant: Tenant) -> Job:
+def new_job(tenant: Tenant) -> Job:
     return Job(
         id=new_id(),
         organization_id=tenant.organization_id,
@@ -60,7 +60,7 @@ def _instance(tenant: Tenant) -> Instance:
     )
 
 
-@pytest.fixture(params=[_job, _instance], ids=["job", "instance"])
+@pytest.fixture(params=[new_job, _instance], ids=["job", "instance"])
 def make(request: pytest.FixtureRequest) -> Callable[[Tenant], Any]:
     builder: Callable[[Tenant], Any] = request.param
     return builder
@@ -68,7 +68,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[Tenant], Any]:
 
 @pytest.fixture
 def model(make: Callable[[Tenant], Any]) -> Any:
-    return Job if make is _job else Instance
+    return Job if make is new_job else Instance
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from backend.core.db import Database
 from backend.fleet.models import Assignment, Instance, InstanceType
 from backend.jobs.models import Job
 from tests.fixtures.database import Tenant
-from tests.fixtures.engine import SHAPE, Hand
+from tests.fixtures.engine import SHAPE, Hand, api_has_been_up
 
 pytestmark = pytest.mark.integration
 
@@ -27,6 +27,7 @@ RunJobs = Callable[..., None]
 def shape(controller_database: Database) -> None:
     with controller_database.unit_of_work() as session:
         session.merge(InstanceType(name=SHAPE, provider="test", vcpus=1, memory_bytes=2**30, gpus=0, description=""))
+        api_has_been_up(session)
 
 
 def asked_for(database: Database, job: dict[str, Any]) -> list[Instance]:

@@ -1,14 +1,11 @@
 """One attempt of a job: inputs → sandbox → messages, checkpoints, limits → result → end."""
 
-import os
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
 from backend.core.wire import (
     AttemptSpec,
-    Channel,
     CheckpointSaved,
     CheckpointWritten,
     Ended,
@@ -27,7 +24,7 @@ from worker.agent.limits import Limits
 from worker.agent.messages import JobPump, ReceivedMessage
 from worker.agent.process import SandboxedProcess
 from worker.agent.run import AgentHost, AssignmentRun, EntrypointNotAllowed
-from worker.agent.sandbox import SandboxedFolders, SandboxRequest, choose_uid, own
+from worker.agent.sandbox import SandboxRequest, choose_uid, lay_out_job, open_folder
 from worker.agent.state import AssignmentFolder
 from worker.agent.uploads import CheckpointUploads, OutputNotUsable, Uploader
 from worker.agent.watch import Watch
@@ -63,48 +60,44 @@ class AttemptRun(AssignmentRun):
         self.host.sandbox.require()
         if self.spec.entrypoint not in self.host.settings.entrypoints:
             raise EntrypointNotAllowed(f"The entrypoint {self.spec.entrypoint!r} is not one that agents run.")
-        read_only = self._prepare()
-        pump = JobPump(self.folder.job, self._uid, on_line=self.reporter.line, on_message=self._take)
-        self._checkpoints = CheckpointUploads(self._uploader, self._checkpoint_saved, self.reporter.line)
+        self._lay_out()
         try:
-            ended = self._run_process(pump, read_only)
+            self._fill()
+            ended = self._run_process()
         finally:
-            pump.close()
-            if self.abandoned.is_set():
-                self._uploader.over.set()
-            self._checkpoints.finish()
-        if self._checkpoints.stale:
-            self.abandoned.set()
+            self._return_inputs()
         if ended.outcome == "completed" and self._result is not None and not self.abandoned.is_set():
             return self._save_result(self._result, ended)
         return ended
 
-    def _prepare(self) -> dict[str, Path]:
-        """Lay out the job folder; returns what is shown from elsewhere, by its path below it."""
+    def _lay_out(self) -> None:
+        """The job folder: the one that a standby's sandbox shows already, or a new one."""
+        if self.waiting is None:
+            lay_out_job(self.folder.job, self._uid)
+            return
+        self._uid = self.waiting.uid
+        self.waiting.move_job_to(self.folder.job)
+        self.folder.state.cgroups = self.waiting.process.group.folders
+        self.folder.save()
+        self.waiting.forget_folder()
+
+    def _fill(self) -> None:
+        """Inputs, checkpoint and spec."""
         job = self.folder.job
-        for folder in (job, job / "input"):
-            _open_folder(folder)
-        own(self.folder.work, self._uid, 0o700)
-        shown: dict[str, Path] = {}
         for channel in self.spec.channels:
             if "/" in channel.name or channel.name in {"", ".", ".."}:
                 raise InputNotUsable(f"the channel name {channel.name!r} is not a folder name")
-            self.patiently(partial(self._fetch_channel, channel, _open_folder(job / "input" / channel.name), shown))
+            target = open_folder(job / "input" / channel.name)
+            self.patiently(partial(self.host.cache.fill_channel, self.folder.key, channel, target))
         if self.spec.checkpoint is not None:
-            files, target = self.spec.checkpoint.files, _open_folder(job / "checkpoint")
-            self.patiently(lambda: self.host.cache.link_files(self.folder.key, files, target))
+            files, target = self.spec.checkpoint.files, open_folder(job / "checkpoint")
+            self.patiently(partial(self.host.cache.link_files, self.folder.key, files, target))
         self._write_spec()
-        return shown
 
-    def _fetch_channel(self, channel: Channel, folder: Path, shown: dict[str, Path]) -> None:
-        found = self.host.cache.channel_folder(self.folder.key, channel, folder)
-        if found == folder:
-            return
-        if self.host.sandbox.confined:
-            shown[f"input/{channel.name}"] = found
-        else:
-            folder.rmdir()
-            folder.symlink_to(found)
+    def _return_inputs(self) -> None:
+        """What is lent goes back to the cache; the process is gone, and could not write there."""
+        for channel in self.spec.channels:
+            self.host.cache.take_back(channel, self.folder.job / "input" / channel.name)
 
     def _write_spec(self) -> None:
         spec = JobSpec(
@@ -120,17 +113,34 @@ class AttemptRun(AssignmentRun):
         path.write_bytes(msgspec.json.encode(spec))
         path.chmod(0o644)
 
-    def _run_process(self, pump: JobPump, read_only: dict[str, Path]) -> Ended:
-        """Start it, live with it, judge its end."""
+    def _run_process(self) -> Ended:
+        """Run it, and settle its checkpoints."""
+        pump = JobPump(self.folder.job, self._uid, on_line=self.reporter.line, on_message=self._take)
+        self._checkpoints = CheckpointUploads(self._uploader, self._checkpoint_saved, self.reporter.line)
+        try:
+            ended = self._live_with(self.adopt_process(self.spec.entrypoint) or self._start_anew(), pump)
+        finally:
+            pump.close()
+            if self.abandoned.is_set():
+                self._uploader.over.set()
+            self._checkpoints.finish()
+        if self._checkpoints.stale:
+            self.abandoned.set()
+        return ended
+
+    def _start_anew(self) -> SandboxedProcess:
         request = SandboxRequest(
             job_folder=self.folder.job,
-            folders=SandboxedFolders(read_only=read_only, writable={"work": self.folder.work}),
+            writable={"work": self.folder.work},
             entrypoint=self.spec.entrypoint,
             environment={},
             limits=self._limits,
             uid=self._uid,
         )
-        process = self.start_process(request)
+        return self.start_process(request)
+
+    def _live_with(self, process: SandboxedProcess, pump: JobPump) -> Ended:
+        """From its start to the judgement of its end."""
         self.reporter.tell(Started(pid=process.pid))
         watch = Watch(
             process,
@@ -201,8 +211,3 @@ class AttemptRun(AssignmentRun):
             return Ended(outcome="failed", failure=failure)
         self.reporter.tell(ResultSaved(files=files, summary=result.summary))
         return ended
-
-
-def _open_folder(path: Path) -> Path:
-    """A folder that the process's user may read (the folders above are closed to everybody)."""
-    return own(path, os.geteuid(), 0o755)

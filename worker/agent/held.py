@@ -13,6 +13,7 @@ from worker.agent.limits import remove_groups
 from worker.agent.replica import ReplicaRun
 from worker.agent.run import AgentHost, AssignmentRun, StopRequest, stopped
 from worker.agent.spool import Spool
+from worker.agent.standby import Standbys
 from worker.agent.state import AssignmentFolder, make_private
 from worker.agent.usage import SegmentShipper
 
@@ -56,6 +57,7 @@ class Holdings:
         self._root = make_private(folder / "assignments")
         self._refused = folder / "refused-usage"
         self._held: dict[AssignmentKey, Held] = {}
+        self._standbys = Standbys(host.sandbox, folder / "standby", host.settings.standby_entrypoints)
         self._draining: StopRequest | None = None
         self._advanced = False
 
@@ -63,6 +65,7 @@ class Holdings:
 
     def recover(self) -> None:
         """Take over what an agent before this one left: replay its reports, say that it was interrupted."""
+        self._standbys.recover()
         for path in sorted(self._root.iterdir()):
             folder = AssignmentFolder.load(path)
             if folder is None:
@@ -141,6 +144,8 @@ class Holdings:
         for wanted in reply.assignments:
             self._want(wanted)
         self._tidy(listed)
+        idle = self._draining is None and all(held.ended for held in self._held.values())
+        self._standbys.want(reply.standby if idle else None)
 
     def _want(self, wanted: Assignment) -> None:
         key = AssignmentKey(id=wanted.id, epoch=wanted.epoch)
@@ -150,7 +155,10 @@ class Holdings:
             if any(other.id == key.id and other.epoch > key.epoch for other in self._held):
                 return
             if wanted.desired == "stop" or self._draining is None:
-                self._take(wanted, key, stop)
+                try:
+                    self._take(wanted, key, stop)
+                except OSError as error:
+                    _LOG.error("assignment %s cannot begin yet: %s", key.id, error)
         elif wanted.desired == "stop" and held.run is not None:
             held.run.stop(stop)
 
@@ -166,7 +174,7 @@ class Holdings:
         self._held[key] = Held(folder, spool, run, self._shipper(folder) if run is None else run.shipper)
         if run is not None:
             _LOG.info("assignment %s, epoch %d: begins", key.id, key.epoch)
-            run.start()
+            run.start(self._standbys.take(wanted.attempt) if wanted.attempt is not None else None)
         else:
             spool.append(0.0, stopped(stop))
             folder.mark_ended()
@@ -182,7 +190,7 @@ class Holdings:
     def _tidy(self, listed: set[AssignmentKey]) -> None:
         """Remove what is ended, told and shipped; keep the mark of one that is still listed."""
         for key, held in list(self._held.items()):
-            if not held.ended or held.untold or (held.shipper is not None and held.shipper.pending()):
+            if not held.ended or held.untold or (held.shipper is not None and held.shipper.left()):
                 continue
             if not held.finished:
                 held.finished = True
@@ -195,12 +203,14 @@ class Holdings:
     def drain(self, request: StopRequest) -> None:
         """Begin nothing more, stop everything."""
         self._draining = request
+        self._standbys.end()
         for held in self._held.values():
             if held.run is not None:
                 held.run.stop(request)
 
     def abandon_all(self) -> None:
         """End everything at once, without a word; what is on disk stays."""
+        self._standbys.end()
         runs = [held.run for held in self._held.values() if held.run is not None]
         for run in runs:
             run.abandon()

@@ -1,10 +1,13 @@
 """Inputs of an assignment, through a cache by digest on the instance.
 
 `DIR/cache/blobs/<aa>/<sha256>` holds each blob once, read-only. A dataset version is prepared once as a folder
-`DIR/cache/datasets/<manifest digest>/` (`manifest.parquet`, `blobs/<aa>/<sha256>`, hard links into the cache)
-and shown to the sandbox as it is: a cached dataset costs a job nothing. Files of models and checkpoints are hard-linked
-under their names. Every byte's digest is checked before it gets its name, so what is in the cache is whole; after
-a reboot, when unflushed bytes may be lost, the cache starts anew.
+(`manifest.parquet`, `blobs/<aa>/<sha256>`, hard links into the cache) and *lent*: the folder moves into the job's
+own, which the sandbox sees read-only, and moves back to `DIR/cache/datasets/<manifest digest>/` when the job is gone.
+So a cached dataset costs a job one rename, whatever its size, and reaches a sandbox that is up already (`standby`)
+without a mount. Who comes while it is lent gets links of its own; one that never comes back (the agent was killed) is
+made again from the blobs. Files of models and checkpoints are hard-linked under their names. Every byte's digest
+is checked before it gets its name, so what is in the cache is whole; after a reboot, when unflushed bytes may be
+lost, the cache starts anew.
 """
 
 import hashlib
@@ -64,24 +67,29 @@ class InputCache:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(self._blob(file.sha256), target)
 
-    def channel_folder(self, key: AssignmentKey, channel: Channel, folder: Path) -> Path:
-        """The folder that shows a channel: `folder`, filled, for a model; a shared read-only one for a dataset.
+    def fill_channel(self, key: AssignmentKey, channel: Channel, folder: Path) -> None:
+        """Put a channel's content into `folder`, which is there and empty. A dataset is lent: see `take_back`.
 
         Raises ControlError, InputNotUsable.
         """
         if channel.kind == "model":
             self.link_files(key, channel.files, folder)
-            return folder
-        if [file.name for file in channel.files] != ["manifest.parquet"]:
-            raise InputNotUsable(f"the dataset channel {channel.name!r} must hold manifest.parquet alone")
+            return
+        manifest = _manifest_of(channel)
         with self._datasets_lock:
-            return self._dataset(key, channel.files[0].sha256)
+            prepared = self._folder / "datasets" / manifest
+            (prepared if prepared.exists() else self._prepare(key, manifest)).rename(folder)
 
-    def _dataset(self, key: AssignmentKey, manifest: str) -> Path:
-        _check_digest(manifest)
-        prepared = self._folder / "datasets" / manifest
-        if prepared.exists():
-            return prepared
+    def take_back(self, channel: Channel, folder: Path) -> None:
+        """After the job: keep a lent dataset for the next one, unless another came back before."""
+        if channel.kind == "model" or not (folder / "manifest.parquet").exists():
+            return
+        with self._datasets_lock:
+            prepared = self._folder / "datasets" / _manifest_of(channel)
+            if not prepared.exists():
+                folder.rename(prepared)
+
+    def _prepare(self, key: AssignmentKey, manifest: str) -> Path:
         self._fetch(key, [manifest])
         digests = _digests_of(self._blob(manifest))
         self._fetch(key, digests)
@@ -92,8 +100,7 @@ class InputCache:
             (partial / "blobs" / prefix).mkdir()
         for digest in digests:
             os.link(self._blob(digest), partial / "blobs" / digest[:2] / digest)
-        partial.rename(prepared)
-        return prepared
+        return partial
 
     def _fetch(self, key: AssignmentKey, digests: Iterable[str]) -> None:
         """Bring the blobs that are not here yet."""
@@ -134,6 +141,14 @@ class InputCache:
 
     def _blob(self, digest: str) -> Path:
         return self._folder / "blobs" / digest[:2] / digest
+
+
+def _manifest_of(channel: Channel) -> str:
+    """The digest of a dataset channel's manifest. Raises InputNotUsable."""
+    if [file.name for file in channel.files] != ["manifest.parquet"]:
+        raise InputNotUsable(f"the dataset channel {channel.name!r} must hold manifest.parquet alone")
+    _check_digest(channel.files[0].sha256)
+    return channel.files[0].sha256
 
 
 def _check_digest(digest: str) -> None:

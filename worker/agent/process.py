@@ -35,7 +35,9 @@ class SandboxNotStarted(Exception):
 class SandboxedProcess:
     """A running process. `output` is the read end of its standard output and error, non-blocking."""
 
-    def __init__(self, sandbox: Sandbox, request: SandboxRequest, group: ControlGroup) -> None:
+    def __init__(
+        self, sandbox: Sandbox, request: SandboxRequest, group: ControlGroup, *, stdin: int = subprocess.DEVNULL
+    ) -> None:
         """Start it. Raises SandboxNotStarted or SandboxMissing."""
         self.group = group
         self._confined = sandbox.confined
@@ -48,7 +50,7 @@ class SandboxedProcess:
         try:
             self._outer = subprocess.Popen(
                 group.enter_command(sandbox.command(request, status_write, filter_read)),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output_write,
                 stderr=output_write,
                 pass_fds=(status_write, filter_read) if self._confined else (),

@@ -25,7 +25,7 @@ from worker.agent.messages import Lines
 from worker.agent.outcome import out_of_memory
 from worker.agent.process import SandboxedProcess
 from worker.agent.run import AgentHost, AssignmentRun, stopped
-from worker.agent.sandbox import SandboxedFolders, SandboxRequest, choose_uid, own
+from worker.agent.sandbox import SandboxRequest, choose_uid, own
 from worker.agent.state import AssignmentFolder
 from worker.agent.usage import SegmentShipper
 from worker.agent.watch import Watch
@@ -156,7 +156,7 @@ class ReplicaRun(AssignmentRun):
             writable["run"] = self._sockets
         return SandboxRequest(
             job_folder=self.folder.job,
-            folders=SandboxedFolders(writable=writable),
+            writable=writable,
             entrypoint=ENTRYPOINT,
             environment={
                 "MODELYARD_PROBE_TOKEN_SHA256": hashlib.sha256(self._token.encode()).hexdigest(),

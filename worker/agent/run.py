@@ -15,9 +15,10 @@ from worker.agent.reporter import Reporter
 from worker.agent.sandbox import Sandbox, SandboxMissing, SandboxRequest
 from worker.agent.settings import AgentSettings
 from worker.agent.spool import Spool
+from worker.agent.standby import Standby, WaitingProcess
 from worker.agent.state import AssignmentFolder
 from worker.agent.uploads import UploadAbandoned
-from worker.agent.usage import SegmentShipper
+from worker.agent.usage import NO_ROOM, SegmentShipper
 
 FETCH_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOG = logging.getLogger(__name__)
@@ -63,11 +64,16 @@ class AssignmentRun:
         self.abandoned = threading.Event()
         """The epoch is over: end without a word."""
         self.done = threading.Event()
+        self.waiting: WaitingProcess | None = None
+        """A standby's process that is to become this assignment's."""
         self._thread = threading.Thread(target=self._run, name=f"assignment-{folder.key.id[:8]}", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    def start(self, standby: Standby | None = None) -> None:
+        """Begin: in the thread of the standby, if there is one, else in one of its own."""
+        if standby is not None and standby.give(self._run):
+            self._thread = standby.thread
+        else:
+            self._thread.start()
 
     def stop(self, request: StopRequest) -> None:
         """Ask for an orderly end; the first request counts."""
@@ -101,7 +107,20 @@ class AssignmentRun:
         """Do what the assignment says, to its end."""
         raise NotImplementedError
 
-    def _run(self) -> None:
+    def adopt_process(self, entrypoint: str) -> SandboxedProcess | None:
+        """Let the standby's process become this assignment's; its seconds count from now. None: it is dead, or none."""
+        waiting, self.waiting = self.waiting, None
+        if waiting is None:
+            return None
+        if not waiting.begin(entrypoint):
+            waiting.end()
+            return None
+        waiting.hang_up()
+        self.folder.mark_started()
+        return waiting.process
+
+    def _run(self, waiting: WaitingProcess | None = None) -> None:
+        self.waiting = waiting
         ended = None
         try:
             ended = self.live()
@@ -111,9 +130,16 @@ class AssignmentRun:
             ended = stopped(self.stop_request)
         except (SandboxMissing, SandboxNotStarted, InputNotUsable, EntrypointNotAllowed) as error:
             ended = platform_failure(str(error), self.reporter.tail())
+        except OSError as error:
+            _LOG.exception("assignment %s: the agent failed", self.folder.key.id)
+            full = error.errno in NO_ROOM
+            what = "The instance's disk is full" if full else f"The agent failed: {type(error).__name__}"
+            ended = platform_failure(f"{what}: {error}", self.reporter.tail())
         except Exception as error:  # noqa: BLE001 # the edge of the thread: every end must be told
             _LOG.exception("assignment %s: the agent failed", self.folder.key.id)
             ended = platform_failure(f"The agent failed: {type(error).__name__}: {error}", self.reporter.tail())
+        if self.waiting is not None:
+            self.waiting.end()
         if ended is not None and not self.abandoned.is_set():
             self.reporter.tell(ended)
             failure = f": {ended.failure.reason}" if ended.failure else ""

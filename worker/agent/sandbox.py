@@ -43,19 +43,14 @@ class SandboxMissing(Exception):
     """No tenant's process may run here; the message names the fix."""
 
 
-class SandboxedFolders(msgspec.Struct, frozen=True, kw_only=True):
-    """What is shown below `/job` besides the job folder itself; keys are paths below it that exist there."""
-
-    read_only: dict[str, Path] = {}
-    writable: dict[str, Path] = {}
-
-
 class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One process to be run in a sandbox."""
 
     job_folder: Path
-    folders: SandboxedFolders
+    writable: dict[str, Path]
+    """Folders shown below `/job`, which is read-only; keys are paths below it that exist there."""
     entrypoint: str
+    arguments: tuple[str, ...] = ()
     environment: dict[str, str]
     limits: Limits
     uid: int
@@ -85,7 +80,7 @@ class Sandbox:
         bubblewrap's status lines go to `status_descriptor`; it reads the system call filter from `filter_descriptor`.
         """
         self.require()
-        python = ["-P", "-m", request.entrypoint]
+        python = ["-P", "-m", request.entrypoint, *request.arguments]
         if not self.confined:
             return ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, *python]
         interpreter, binds, paths = self._python()
@@ -204,9 +199,8 @@ def _system() -> list[str]:
 
 def _job(request: SandboxRequest) -> list[str]:
     command = ["--ro-bind", str(request.job_folder), str(JOB_PATH)]
-    for option, folders in (("--ro-bind", request.folders.read_only), ("--bind", request.folders.writable)):
-        for name, source in folders.items():
-            command += [option, str(source), str(JOB_PATH / name)]
+    for name, source in request.writable.items():
+        command += ["--bind", str(source), str(JOB_PATH / name)]
     return command
 
 
@@ -287,3 +281,15 @@ def own(path: Path, uid: int, mode: int) -> Path:
     if uid != os.geteuid():
         os.chown(path, uid, uid)
     return path
+
+
+def open_folder(path: Path) -> Path:
+    """Make a folder that the process's user may read (the folders above are closed to everybody)."""
+    return own(path, os.geteuid(), 0o755)
+
+
+def lay_out_job(job: Path, uid: int) -> None:
+    """Make an attempt's job folder: `input` to be filled, and `work`, which alone is the process's."""
+    for folder in (job, job / "input"):
+        open_folder(folder)
+    own(job / "work", uid, 0o700)

@@ -8,6 +8,8 @@ import msgspec
 
 ENTRYPOINTS = frozenset({"worker.training", "worker.compression", "worker.sleeping"})
 """The modules that an attempt may name. Anything else is refused."""
+STANDBY_ENTRYPOINTS = frozenset({"worker.training"})
+"""Those of them that a standby may wait for: what takes long to load."""
 
 
 class AgentSettingsMissing(Exception):
@@ -26,6 +28,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     stop_grace_seconds: float = 120.0
     """From SIGTERM to SIGKILL of a job that was asked to stop."""
     entrypoints: frozenset[str] = ENTRYPOINTS
+    standby_entrypoints: frozenset[str] = STANDBY_ENTRYPOINTS
     code_roots: tuple[Path, ...] = ()
     """Folders importable inside the sandbox besides our own code."""
 

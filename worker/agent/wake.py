@@ -10,6 +10,14 @@ class WakeLine:
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
+    def fileno(self) -> int:
+        """For `select`: readable once rung."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Give the descriptor back; nobody may ring any more."""
+        os.close(self._descriptor)
+
     def ring(self) -> None:
         """Wake the loop, now or at its next wait."""
         os.eventfd_write(self._descriptor, 1)

@@ -30,7 +30,8 @@ from backend.fleet.provisioners.registry import provisioner_for, provisioners
 from backend.fleet.repository import FleetRepository, living_instances
 from worker.app import controls
 from worker.context import ControlContext
-from worker.leases import work_through
+from worker.leases import until_done, work_through
+from worker.undisturbed import LOOK, many_are_due, postpone_undisturbed, running_machines
 
 log = structlog.get_logger(__name__)
 
@@ -59,10 +60,23 @@ class Seen:
 
 @controls.register("fleet.control")
 def control(context: ControlContext) -> int:
-    """Move every due instance one step; returns how many."""
-    with context.database.unit_of_work() as session:
-        leases = queue.claim(session, Instance, lease_seconds=context.settings.control.lease_seconds, limit=BATCH)
-    return work_through(context, Instance, leases, step)
+    """Look at every due instance and move those that need it one step; returns how many it looked at."""
+    handled = 0
+    running = running_machines(context) if many_are_due(context) else None
+
+    def batch() -> bool:
+        nonlocal handled
+        looked = left = 0
+        if running is not None:
+            looked, left = postpone_undisturbed(context, running, seconds=LOOK_LATER.total_seconds())
+        with context.database.unit_of_work() as session:
+            leases = queue.claim(session, Instance, lease_seconds=context.settings.control.lease_seconds, limit=BATCH)
+        work_through(context, Instance, leases, step)
+        handled += looked - left + len(leases)
+        return looked == LOOK or len(leases) == BATCH
+
+    until_done(batch)
+    return handled
 
 
 def step(context: ControlContext, lease: Lease) -> None:

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ class CheckpointManifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     step: int
     state_sha256: str
+    torch_version: str
+
+
+class _Format(msgspec.Struct, frozen=True):
+    """What every manifest says, whatever its format."""
+
+    format: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read: all that the trainer saved, and the version of torch that saved it."""
+
+    state: State
     torch_version: str
 
 
@@ -58,17 +73,44 @@ def write_checkpoint(work_folder: Path, step: int, state: State) -> Path:
     return folder
 
 
-def read_checkpoint(folder: Path) -> State:
-    """The state in `folder`, on the CPU. Raises JobError (platform) where it is incomplete or damaged."""
+def read_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:
+    """The checkpoint in `folder`, its state on the CPU. `step`: of which step it is said to be.
+
+    Raises JobError (platform) where it is incomplete, damaged, of another step or of an unknown format.
+    """
+    manifest = _read_manifest(folder)
+    if step is not None and manifest.step != step:
+        raise JobError("platform", f"The checkpoint of step {step} holds step {manifest.step}.")
     try:
-        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=CheckpointManifest)
-        whole = manifest.format == FORMAT and manifest.state_sha256 == _digest(folder / "state.pt")
-    except (OSError, msgspec.DecodeError) as error:
+        whole = manifest.state_sha256 == _digest(folder / "state.pt")
+    except OSError as error:
         raise JobError("platform", f"The checkpoint cannot be read: {error}") from error
     if not whole:
         raise JobError("platform", f"The checkpoint of step {manifest.step} is damaged.")
     state: State = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-    return state
+    return Checkpoint(state, manifest.torch_version)
+
+
+def _read_manifest(folder: Path) -> CheckpointManifest:
+    try:
+        content = (folder / "manifest.json").read_bytes()
+        written = msgspec.json.decode(content, type=_Format).format
+        if written != FORMAT:
+            raise JobError(
+                "platform",
+                f"The checkpoint has format {written}; this version of the platform reads format {FORMAT}.",
+                "Resume with the version that wrote it, or train anew.",
+            )
+        return msgspec.json.decode(content, type=CheckpointManifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise JobError("platform", f"The checkpoint cannot be read: {error}") from error
+
+
+def seed_random(seed: int) -> None:
+    """Every generator from one seed, whatever this process drew before."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global one
+    torch.manual_seed(seed)
 
 
 def random_state() -> State:

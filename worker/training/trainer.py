@@ -16,6 +16,7 @@ from worker.training.checkpoint import (
     random_state,
     read_checkpoint,
     restore_random_state,
+    seed_random,
     write_checkpoint,
 )
 from worker.training.config import Hyperparameters
@@ -45,19 +46,23 @@ class Position:
 class Trainer:
     """One training of one model. `advance` and `step` are public: benchmarks run the very same loop."""
 
-    def __init__(self, process: JobProcess, settings: Hyperparameters, dataset: ImageDataset) -> None:
+    def __init__(
+        self, process: JobProcess, settings: Hyperparameters, dataset: ImageDataset, compute: Compute | None = None
+    ) -> None:
         self.settings = settings
-        self.compute = Compute.choose(settings.precision)
+        self.compute = compute or Compute.choose(settings.precision)
         self.architecture = Architecture.of(settings, dataset.image_shape, len(dataset.classes))
         _, height, width = dataset.image_shape
         batch_values = settings.batch_size * height * width * settings.width
         configure_backends(self.compute.device, threads_for(batch_values, process.spec.cpu_count))
-        torch.manual_seed(settings.seed)
+        seed_random(settings.seed)
         device = self.compute.device
         self.model = self.architecture.build().to(device)
         # On a CPU and on tensor cores alike, convolutions are fastest with the channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        self.optimizer = _optimizer(self.model, settings)
+        # A fused SGD whose first step is skipped, as one that overflows is, takes its momentum from memory that
+        # nobody has written. Unfused, the scaler does not call it at all.
+        self.optimizer = _optimizer(self.model, settings, fused_sgd=not self.compute.scales_gradients)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.scales_gradients)
         self.augmentation = build_augmentation(settings.augmentation, dataset.image_shape).to(device)
         self.training = DeviceSplit(dataset.splits["train"], device)
@@ -214,8 +219,14 @@ class Trainer:
             f"{device}."
         )
         if folder is not None:
-            self._restore(read_checkpoint(folder))
+            checkpoint = read_checkpoint(folder, self._process.spec.resume_step)
+            self._restore(checkpoint.state)
             self._process.log(f"Resumed at step {self.position.step} of {self.total_steps}.")
+            if checkpoint.torch_version != str(torch.__version__):
+                self._process.log(
+                    f"The checkpoint was written by PyTorch {checkpoint.torch_version}, this is {torch.__version__}: "
+                    "the last bits of the weights may differ from an uninterrupted training's."
+                )
 
     def _checkpoint_if_due(self, *, epoch_closed: bool = False) -> None:
         settings = self.settings
@@ -230,8 +241,12 @@ class Trainer:
             raise JobStopped
 
     def _checkpoint(self) -> None:
-        """Write and tell; a checkpoint of the same step already told is as good."""
+        """Write and tell; a checkpoint of the same step already told is as good.
+
+        Metrics go first: a training resumed from here does not measure what came before again.
+        """
         if self._written_step != self.position.step:
+            self._recorder.flush()
             folder = write_checkpoint(self._process.work_folder, self.position.step, self.state())
             self._process.checkpoint_written(self.position.step, folder)
             self._written_step = self.position.step
@@ -266,7 +281,7 @@ class Trainer:
         self._written_step = self.position.step
 
 
-def _optimizer(model: SmallCnn, settings: Hyperparameters) -> torch.optim.Optimizer:
+def _optimizer(model: SmallCnn, settings: Hyperparameters, *, fused_sgd: bool) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             model.parameters(),
@@ -274,7 +289,7 @@ def _optimizer(model: SmallCnn, settings: Hyperparameters) -> torch.optim.Optimi
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             nesterov=settings.momentum > 0,
-            fused=True,
+            fused=fused_sgd,
         )
     return torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

@@ -1,0 +1,47 @@
+"""The API as the generators see it: composed as in production, connected to nothing."""
+
+import importlib
+import inspect
+from functools import cache
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import SecretStr
+
+from backend.app import ROUTERS, create_app
+from backend.core.http import allowed, caller
+from backend.core.settings import DatabaseSettings, SecuritySettings, Settings
+
+
+@cache
+def application() -> FastAPI:
+    """The whole application. Its database address leads nowhere, and nothing connects."""
+    settings = Settings(
+        database=DatabaseSettings(app_url=SecretStr("postgresql+psycopg://nobody@/nowhere")),
+        security=SecuritySettings(master_key=SecretStr("A" * 43 + "=")),
+    )
+    return create_app(settings)
+
+
+@cache
+def routes() -> dict[tuple[str, str], APIRoute]:
+    """(method, path) → route, of every route that the OpenAPI document shows."""
+    found: dict[tuple[str, str], APIRoute] = {}
+    for name in ROUTERS:
+        for route in importlib.import_module(name).router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                found.update({(method, route.path): route for method in route.methods})
+    return found
+
+
+def permission_of(route: APIRoute) -> str:
+    """The permission that a route's dependencies demand: a name, `any credential`, or `none`."""
+    waiting, calls = [route.dependant], []
+    while waiting:
+        dependant = waiting.pop()
+        calls.append(dependant.call)
+        waiting += dependant.dependencies
+    for call in calls:
+        if call is not None and call.__qualname__.startswith(allowed.__qualname__):
+            return str(inspect.getclosurevars(call).nonlocals["permission"])
+    return "any credential" if caller in calls else "none"

@@ -1,0 +1,67 @@
+"""The pages' code blocks, run in order against a real platform, as a reader would type them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT, script_of
+from tests.fixtures.platform import ON_PLATFORM, RHYTHM, RunningPlatform, new_running_platform
+
+pytestmark = [*ON_PLATFORM, pytest.mark.slow]
+
+TOUR = ["tutorial/index", "tutorial/command", "tutorial/python", "tutorial/curl"]
+"""In this order: later pages use what the earlier ones made."""
+HOW_TO = [
+    f"how-to/{name}"
+    for name in (
+        "images", "failed-job", "interruption", "precision", "compress", "ab-test", "keys", "costs", "budget",
+    )
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment of a shell with `.venv` activated, beside a platform that runs."""
+    platform: RunningPlatform = new_running_platform(RHYTHM)
+    folder = tmp_path_factory.mktemp("reader")
+    programs = folder / "bin"
+    programs.mkdir()
+    _program(programs / "python", f'exec {sys.executable} "$@"')
+    _program(programs / "modelyard", f'exec {sys.executable} -m backend.cli "$@"')
+    try:
+        platform.up()
+        yield platform.environment() | {
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "MODELYARD_HOME": str(platform.home),
+            "PWD": str(folder),
+        }
+    finally:
+        platform.discard()
+
+
+def _program(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("page", [*TOUR, *HOW_TO])
+def test_the_blocks_do_what_the_page_says(reader: dict[str, str], page: str) -> None:
+    ended = subprocess.run(
+        ["bash", "-c", script_of(page)],
+        cwd=reader["PWD"], env=reader, capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert ended.returncode == 0, f"{ended.stdout[-3000:]}\n---\n{ended.stderr[-3000:]}"
+
+
+def test_every_page_with_blocks_is_run() -> None:
+    found = {
+        str(path.relative_to(ROOT / "docs").with_suffix(""))
+        for folder in ("tutorial", "how-to")
+        for path in (ROOT / "docs" / folder).glob("*.md")
+    }
+    assert found - {"how-to/index"} == {*TOUR, *HOW_TO}
