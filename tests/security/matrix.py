@@ -55,7 +55,7 @@ def kept(cell: Cell, answer: Any) -> bool:
     if answer.status_code >= 500:
         return False
     if cell.expected == "not found":
-        return answer.status_code == 404
+        return bool(answer.status_code == 404)
     if cell.expected in {"allowed", "own only", "public"}:
         return code not in {"unauthorized", "forbidden", "cross_site_request"}
     return bool(code == cell.expected)

@@ -18,13 +18,6 @@ from tests.security.tables import (
     read_tables,
     tenant_tables,
 )
-from tests.security.test_every_route import (  # noqa: F401 - fixtures
-    control_context,
-    estate,
-    make_estate,
-    make_person,
-    make_world,
-)
 
 pytestmark = pytest.mark.integration
 DENIED = "42501"
@@ -72,7 +65,7 @@ def test_no_tenant_touches_anothers_rows(
     app_database: Database,
     controller_database: Database,
     make_tenant: Callable[[], Tenant],
-    estate: Estate,  # noqa: F811 - a fixture
+    estate: Estate,
 ) -> None:
     stranger, victim = make_tenant().scope, estate.tenant.scope
     with controller_database.unit_of_work() as session:

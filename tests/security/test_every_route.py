@@ -12,11 +12,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from tests.endpoints.conftest import World, control_context, make_gateway, make_world  # noqa: F401 - fixtures
 from tests.fixtures.database import Tenant
 from tests.fixtures.engine import Hand
-from tests.identity.conftest import OWN_PAGE, PASSWORD, Person, make_person  # noqa: F401 - fixtures
-from tests.security.estate import API, MUTATING, Estate, Operation, build_estate, operations
+from tests.identity.conftest import OWN_PAGE, PASSWORD, Person
+from tests.security.estate import API, MUTATING, Estate, Operation, operations
 from tests.security.matrix import NARROWED, NOBODIES, ROLES, cells, expected, kept
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -29,38 +28,13 @@ ANY_CREDENTIAL = {
 
 
 @pytest.fixture
-def make_estate(
-    make_tenant: Callable[[], Tenant],
-    make_client: Callable[..., TestClient],
-    make_world: Callable[[Tenant], World],  # noqa: F811 - a fixture
-    make_person: Callable[..., Person],  # noqa: F811 - a fixture
-    ready_instance: Callable[..., Hand],
-) -> Callable[[], Estate]:
-    """Make an organization with one of everything."""
-
-    def make() -> Estate:
-        tenant = make_tenant()
-        make_person(tenant)
-        member = make_person(tenant, role="viewer")
-        hand = ready_instance(tenant)
-        return build_estate(make_client(tenant), make_world(tenant), member.user_id, hand.instance_id)
-
-    return make
-
-
-@pytest.fixture
-def estate(make_estate: Callable[[], Estate]) -> Estate:
-    return make_estate()
-
-
-@pytest.fixture
 def make_caller(
     *,
     app: FastAPI,
     make_client: Callable[..., TestClient],
     make_tenant: Callable[[], Tenant],
-    make_person: Callable[..., Person],  # noqa: F811 - a fixture
-    make_gateway: Callable[[], TestClient],  # noqa: F811 - a fixture
+    make_person: Callable[..., Person],
+    make_gateway: Callable[[], TestClient],
     ready_instance: Callable[..., Hand],
 ) -> Callable[[Estate, str], TestClient]:
     """A client with one of the matrix's credentials of an estate's organization."""

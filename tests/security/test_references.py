@@ -11,12 +11,6 @@ from starlette.testclient import TestClient
 from backend.core.db import Database
 from backend.tables import METADATA
 from tests.security.estate import Estate, operations
-from tests.security.test_every_route import (  # noqa: F401 - fixtures
-    control_context,
-    make_estate,
-    make_person,
-    make_world,
-)
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 MOVING = {"audit_events", "idempotency_keys", "api_uptime"}
@@ -72,7 +66,7 @@ def rows(database: Database) -> dict[str, int]:
 
 def test_no_body_can_name_what_is_anothers(
     app: FastAPI,
-    make_estate: Callable[[], Estate],  # noqa: F811 - a fixture
+    make_estate: Callable[[], Estate],
     make_client: Callable[..., TestClient],
     controller_database: Database,
 ) -> None:
@@ -98,7 +92,7 @@ def test_no_body_can_name_what_is_anothers(
 
 def test_no_filter_can_name_what_is_anothers(
     app: FastAPI,
-    make_estate: Callable[[], Estate],  # noqa: F811 - a fixture
+    make_estate: Callable[[], Estate],
     make_client: Callable[..., TestClient],
 ) -> None:
     mine, theirs = make_estate(), make_estate()
@@ -123,7 +117,7 @@ def test_no_filter_can_name_what_is_anothers(
 
 def test_every_object_lies_under_its_organization(
     app: FastAPI,
-    make_estate: Callable[[], Estate],  # noqa: F811 - a fixture
+    make_estate: Callable[[], Estate],
 ) -> None:
     storage = app.state.storage
     before = set(storage.keys(""))

@@ -1,0 +1,90 @@
+"""Models and migrations say the same; what is unscoped is named."""
+
+import ast
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Float, create_engine
+
+from backend.core.migrate import _alembic_config
+from backend.core.settings import Settings
+from backend.tables import METADATA
+from tests.architecture.test_code import sources
+
+MONEY_ROOMS = ("backend/billing/",)
+SECONDS = {"claim_unrated", "rate", "whole_milliseconds"}
+"""Functions of billing that take measured seconds: they become exact where they enter."""
+CROSSES_TENANTS = {
+    "backend/billing/charging.py": "acts as the tenant whose usage is rated",
+    "backend/core/idempotency.py": "within the caller's tenant; purging is the controller's",
+    "backend/datasets/sweep.py": "finds whose uploads are over, then acts as that tenant",
+    "backend/endpoints/gateway_api.py": "reads the routing table by a gateway's token, through a function",
+    "backend/fleet/agent_auth.py": "finds whose instance token it is, through a function",
+    "backend/identity/api.py": "logs in and out: who somebody is decides the tenant",
+    "backend/identity/authentication.py": "finds whose credential it is, through a function",
+    "backend/seed.py": "writes the first rows",
+    "backend/uptime.py": "one row of no tenant",
+    "frontend/services.py": "finds whose session it is, through a function",
+    "worker/leases.py": "renews a lease by its token",
+    "worker/tasks/audit.py": "seals every tenant's chain",
+    "worker/tasks/billing.py": "finds whose usage is not rated, then acts as that tenant",
+    "worker/tasks/endpoints.py": "leases endpoints, then acts as their tenant",
+    "worker/tasks/fleet.py": "leases instances, then acts as their tenant",
+    "worker/tasks/idempotency.py": "purges kept answers that are over",
+    "worker/tasks/jobs.py": "leases jobs, then acts as their tenant",
+}
+"""Modules that open a transaction without a tenant, or become one tenant's; and why."""
+
+
+@pytest.mark.unit
+def test_transactions_without_a_tenant_are_named() -> None:
+    found = set()
+    for name, tree in sources("backend", "worker", "frontend"):
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called == "act_as" or (called == "unit_of_work" and not node.args and not node.keywords):
+                found.add(name)
+    assert found - {"backend/core/idempotency.py"} == set(CROSSES_TENANTS) - {"backend/core/idempotency.py"}
+
+
+@pytest.mark.unit
+def test_the_migrations_have_one_head() -> None:
+    script = ScriptDirectory.from_config(_alembic_config())
+    assert len(script.get_heads()) == 1
+    assert len(script.get_bases()) == 1
+
+
+@pytest.mark.integration
+def test_models_and_migrations_say_the_same(database_settings: Settings) -> None:
+    url = database_settings.database.owner_url
+    assert url is not None
+    engine = create_engine(url.get_secret_value())
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": False, "target_metadata": METADATA}
+        )
+        found = compare_metadata(context, METADATA)
+    engine.dispose()
+    assert found == []
+
+
+@pytest.mark.unit
+def test_money_is_never_a_float() -> None:
+    exact = {"amount", "price", "quantity", "unit_price", "weight"}
+    columns = [column for table in METADATA.tables.values() for column in table.columns if column.name in exact]
+    assert len(columns) >= 5
+    assert [str(column) for column in columns if isinstance(column.type, Float)] == []
+    found = {
+        function.name
+        for name, tree in sources("backend")
+        if name.startswith(MONEY_ROOMS)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if getattr(node, "id", "") == "float" or type(getattr(node, "value", None)) is float
+    }
+    assert found == SECONDS
