@@ -86,10 +86,11 @@ def fetch_page(
     if len(rows) <= page.limit:
         return rows, None
     rows = rows[: page.limit]
-    return rows, _encode([getattr(rows[-1], key.key) for key in keys])
+    return rows, encode_cursor([getattr(rows[-1], key.key) for key in keys])
 
 
-def _encode(values: Sequence[Any]) -> str:
+def encode_cursor(values: Sequence[Any]) -> str:
+    """The cursor of a row with these sort keys."""
     plain = [value.isoformat() if isinstance(value, datetime) else value for value in values]
     plain = [str(value) if isinstance(value, UUID) else value for value in plain]
     return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).decode().rstrip("=")
