@@ -1,10 +1,10 @@
 """What a process says and prints, made into reports that are few and never late.
 
-The first `Progress` is a report at once (time to first step is measured), later ones at most every 0.5 s; points of
-metrics and log lines are gathered for up to 1 s, logs up to 64 KiB. Everything else (`Started`, a checkpoint, a result,
-an end) is a report at once, after whatever was gathered before it. A flood of output is cut to 64 KiB/s after a
-burst of 1 MiB, and a line says how much was dropped. Points of metrics are cut likewise, to 5,000/s after a burst of
-200,000, and a job may have `SERIES_LIMIT` series.
+The first `Progress` and the first one of a step are reports at once (time to first step is measured), later ones at
+most every 0.5 s; points of metrics and log lines are gathered for up to 1 s, logs up to 64 KiB. Everything else
+(`Started`, a checkpoint, a result, an end) is a report at once, after whatever was gathered before it. A flood of
+output is cut to 64 KiB/s after a burst of 1 MiB, and a line says how much was dropped. Points of metrics are cut
+likewise, to 5,000/s after a burst of 200,000, and a job may have `SERIES_LIMIT` series.
 """
 
 import threading
@@ -57,6 +57,7 @@ class Reporter:
         self._lock = threading.RLock()
         self._progress: Progress | None = None
         self._progress_told_at: float | None = None
+        self._stepped = False
         self._series: set[str] = set()
         self._point_allowance = OutputAllowance(POINT_BURST, POINTS_PER_SECOND)
         self._dropped_points = 0
@@ -81,7 +82,8 @@ class Reporter:
         """Note how far the process is."""
         with self._lock:
             self._progress = progress
-            if self._progress_told_at is None:
+            if self._progress_told_at is None or (progress.step > 0 and not self._stepped):
+                self._stepped = progress.step > 0
                 self._flush_progress()
 
     def metrics(self, metrics: Metrics) -> None:

@@ -1,5 +1,6 @@
 """A training job from its parameters to its artifact."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ def train_and_export(process: JobProcess) -> None:
     parameters = read_parameters(process.spec.parameters)
     with memory_failures():
         process.progress(process.spec.resume_step or 0, 0, "reading the dataset")
+        began = time.monotonic()
         dataset = read_dataset(process.input_folder("training"))
+        process.log(f"Read {sum(map(len, dataset.splits.values()))} images in {time.monotonic() - began:.2f} s.")
         trainer = Trainer(process, parameters.hyperparameters, dataset)
         trainer.train()
         process.progress(trainer.position.step, trainer.total_steps, "exporting the model")

@@ -65,7 +65,8 @@ def configure_backends(device: torch.device, threads: int) -> None:
     """Threads, determinism where it is free (CPU), TF32 and cuDNN's autotuner on a GPU."""
     torch.set_num_threads(threads)
     if device.type == "cpu":
-        torch.use_deterministic_algorithms(mode=True)
+        # What use_deterministic_algorithms sets for eager code; that one imports the compiler too, a second of CPU.
+        torch.set_deterministic_debug_mode("error")
         # Filling every new tensor with NaN would cost time and find only bugs of torch itself.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # made at run time
     else:

@@ -20,6 +20,7 @@ from worker.training.checkpoint import (
     write_checkpoint,
 )
 from worker.training.config import Hyperparameters
+from worker.training.eager import EagerAdamW, EagerSGD, without_compiler
 from worker.training.evaluation import Evaluation, evaluate
 from worker.training.images import ImageDataset
 from worker.training.metrics import MetricRecorder
@@ -55,6 +56,7 @@ class Trainer:
         _, height, width = dataset.image_shape
         batch_values = settings.batch_size * height * width * settings.width
         configure_backends(self.compute.device, threads_for(batch_values, process.spec.cpu_count))
+        without_compiler()
         seed_random(settings.seed)
         device = self.compute.device
         self.model = self.architecture.build().to(device)
@@ -167,6 +169,8 @@ class Trainer:
             f"training, epoch {min(position.epoch + 1, self.settings.epochs)} of {self.settings.epochs}",
         )
         self._recorder.flush()
+        if self._told_step == 0:
+            self._process.log(f"First step {now - self._started_at:.2f} s after the model was built.")
         self._told_step, self._told_at = position.step, now
 
     def _close_epoch(self, measured: Evaluation) -> None:
@@ -283,7 +287,7 @@ class Trainer:
 
 def _optimizer(model: SmallCnn, settings: Hyperparameters, *, fused_sgd: bool) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(
+        return EagerSGD(
             model.parameters(),
             lr=settings.learning_rate,
             momentum=settings.momentum,
@@ -291,6 +295,4 @@ def _optimizer(model: SmallCnn, settings: Hyperparameters, *, fused_sgd: bool) -
             nesterov=settings.momentum > 0,
             fused=fused_sgd,
         )
-    return torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    return EagerAdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
