@@ -15,7 +15,7 @@ Command = Any
 
 def pages() -> dict[str, str]:
     """`reference/cli/index.md`, and a page per group (`jobs`, `endpoints`, …)."""
-    root = typer.main.get_command(app)
+    root: Command = typer.main.get_command(app)
     groups = {name: each for name, each in root.commands.items() if hasattr(each, "commands")}
     single = {name: each for name, each in root.commands.items() if name not in groups}
     made = {f"{FOLDER}/index.md": _index(root, groups, single)}
@@ -92,7 +92,12 @@ def _arguments(command: Command) -> str:
 
 def _options(command: Command) -> str:
     rows = [
-        (", ".join(f"`{word}`" for word in [*each.opts, *each.secondary_opts]), _takes(each), _default(each), _help(each))
+        (
+            ", ".join(f"`{word}`" for word in [*each.opts, *each.secondary_opts]),
+            _takes(each),
+            _default(each),
+            _help(each),
+        )
         for each in command.params
         if each.param_type_name == "option" and "--help" not in each.opts and not each.hidden
     ]

@@ -43,7 +43,15 @@ _LABELS = """## Labels
 
 
 def _table(metrics: Iterable[Metric]) -> str:
-    rows = [(f"`{metric.name}{'_total' if metric.type == 'counter' else ''}`", metric.type, metric.documentation, _labels(metric)) for metric in metrics]
+    rows = [
+        (
+            f"`{metric.name}{'_total' if metric.type == 'counter' else ''}`",
+            metric.type,
+            metric.documentation,
+            _labels(metric),
+        )
+        for metric in metrics
+    ]
     return table(("metric", "type", "what it is", "labels"), rows)
 
 

@@ -24,7 +24,9 @@ def pages() -> dict[str, str]:
     for name, field in settings.Settings.model_fields.items():
         group = field.annotation
         if inspect.isclass(group) and issubclass(group, BaseModel):
-            groups.append(f"## {name}\n\n{inspect.getdoc(group)}\n\n{table(_HEADINGS, list(_rows(group, f'{name}__')))}")
+            groups.append(
+                f"## {name}\n\n{inspect.getdoc(group)}\n\n{table(_HEADINGS, list(_rows(group, f'{name}__')))}"
+            )
         else:
             general.append(_row(name, field, words.get(name, "")))
     return {"reference/settings.md": f"{_INTRODUCTION}## General\n\n{table(_HEADINGS, general)}{''.join(groups)}"}
@@ -49,8 +51,11 @@ def _rows(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:
 
 def _row(name: str, field: FieldInfo, words: str) -> tuple[str, ...]:
     signs = {"ge": "≥", "le": "≤", "gt": ">", "lt": "<"}
-    bounds = [f"{sign} {getattr(each, key)}" for each in field.metadata for key, sign in signs.items() if hasattr(each, key)]
-    return f"`{PREFIX}{name.upper()}`", _type(field.annotation), _default(field), "; ".join(filter(None, [words.rstrip("."), *bounds]))
+    bounds = [
+        f"{sign} {getattr(each, key)}" for each in field.metadata for key, sign in signs.items() if hasattr(each, key)
+    ]
+    meaning = "; ".join(filter(None, [words.rstrip("."), *bounds]))
+    return f"`{PREFIX}{name.upper()}`", _type(field.annotation), _default(field), meaning
 
 
 def _type(annotation: object) -> str:
