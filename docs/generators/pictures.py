@@ -90,7 +90,8 @@ nothing else. The job itself gets no credential at all: it speaks to its agent o
 
 A service that ends is started again after 0.5 s, then 1 s, doubling to 30 s; a steady minute makes the wait short
 again. The warden has no state: killed, it takes the supervisor with it in an orderly way, and a killed supervisor's
-children get their signals from the kernel. [What to do when something dies](../operations/when-it-breaks.md) has the cases.
+children get their signals from the kernel. [What to do when something dies](../operations/when-it-breaks.md) has the
+cases.
 """
 
 
