@@ -24,6 +24,7 @@ class DatabaseSettings(BaseModel):
     controller_url: SecretStr | None = None
     operator_url: SecretStr | None = None
     pool_size: int = Field(default=10, ge=1, le=200)
+    """Connections of one process at a time; more requests wait."""
 
 
 class RolePasswords(BaseModel):
@@ -49,7 +50,9 @@ class ApiSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8700, ge=1, le=65535)
     internal_url: str | None = None
+    """Address that agents and gateways use; default: host and port."""
     max_body_bytes: int = 64 * 1024 * 1024
+    """Longest body of a request; routes that stream (parts of uploads) have limits of their own."""
 
     @property
     def url(self) -> str:
@@ -63,6 +66,7 @@ class GatewaySettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8701, ge=1, le=65535)
     token: SecretStr | None = None
+    """Bearer token with which gateways read the routing table."""
 
 
 class SecuritySettings(BaseModel):
@@ -71,7 +75,9 @@ class SecuritySettings(BaseModel):
     master_key: SecretStr | None = None
     """Base64 of 32 random bytes; wraps every organization's key."""
     session_hours: int = 24 * 7
+    """How long a log-in lasts."""
     secure_cookies: bool = False
+    """Send cookies over TLS only: set it behind a TLS proxy."""
     argon2_memory_kib: int = Field(default=65536, ge=8)
     argon2_iterations: int = Field(default=3, ge=1)
     """Cost of one password check (RFC 9106's second recommendation); lower only in tests."""
@@ -89,11 +95,17 @@ class ControlSettings(BaseModel):
     """Rhythm of the control plane, in seconds."""
 
     tick_seconds: float = 2.0
+    """How often the control worker looks for due rows by itself."""
     lease_seconds: float = 30.0
+    """How long a controller owns a row; after a kill the next one waits this long."""
     heartbeat_seconds: float = 2.0
+    """How often agents sync."""
     lost_after_seconds: float = 20.0
+    """Silence, while the API is up, after which an instance is lost."""
     boot_timeout_seconds: float = 120.0
+    """An instance whose agent has not said hello by then is ended."""
     stop_grace_seconds: float = 120.0
+    """From SIGTERM to SIGKILL: time to write a checkpoint."""
     usage_slice_seconds: float = 50.0
     """Slices are looked for every few seconds, so this keeps them under the promised minute."""
 
@@ -102,6 +114,7 @@ class SandboxSettings(BaseModel):
     """Only the unsafe way out; the sandbox itself is found by the agent."""
 
     unsafe_no_sandbox: bool = False
+    """Run tenants' code without a sandbox, with the agent's own rights."""
 
 
 class Settings(BaseSettings):
@@ -110,7 +123,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_nested_delimiter="__", extra="ignore")
 
     home: Path = DEFAULT_HOME
+    """The folder in which everything lasts."""
     environment: Literal["development", "test", "production"] = "development"
+    """`production` writes logs as JSON lines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     database: DatabaseSettings = DatabaseSettings()
     roles: RolePasswords = RolePasswords()

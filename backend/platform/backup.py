@@ -10,7 +10,8 @@ The folder holds
     SHA256SUMS       of all of the above
 
 Objects are copied first, the database second, new objects third. Objects are written before the rows that name them and
-blobs are never changed, so whatever the database names is there; what was deleted meanwhile is there too, and harms nobody.
+blobs are never changed, so whatever the database names is there; what was deleted meanwhile is there too, and harms
+nobody.
 A backup is what the platform knew at that moment: usage that lies in spools of instances is not yet part of it.
 
 It grows in `TARGET.partial` and takes its name when it is whole and on disk. One that broke off is gone on with: what
@@ -264,7 +265,7 @@ def _finish(home: Path, partial: Path, sums: _Sums, facts: Facts) -> None:
     for name in [FACTS, *(f"database/{name}" for name in files_below(partial / "database"))]:
         (partial / name).chmod(0o600)
         sums.digests[name] = digest_of(partial / name)
-    for name in list(files_below(partial)):
-        if str(name) not in sums.digests:
-            (partial / name).unlink()
+    for path in list(files_below(partial)):
+        if str(path) not in sums.digests:
+            (partial / path).unlink()
     write_sums(partial, sums.digests)

@@ -91,6 +91,6 @@ def checked_socket(path: Path) -> Path:
     if length > _SOCKET_PATH_LIMIT_BYTES:
         raise PathTooLong(
             f"the socket path {path} has {length} bytes, the kernel allows {_SOCKET_PATH_LIMIT_BYTES};"
-            " set MODELYARD_RUNTIME to a shorter folder"
+            " set XDG_RUNTIME_DIR to a shorter folder of your own"
         )
     return path

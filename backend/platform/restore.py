@@ -1,7 +1,8 @@
 """`modelyard restore`: a backup becomes a home that `modelyard up` starts.
 
 Checked before anything is written: the list of files, the version of PostgreSQL, the schema, the room on the disk. Then
-every file is copied into `HOME.partial` and its digest compared on the way; the database is unpacked for the user whom the
+every file is copied into `HOME.partial` and its digest compared on the way; the database is unpacked for the user
+whom the
 server will run as; and the whole takes the home's name. A restore that broke off leaves only `HOME.partial`, which
 the next one begins with removing. The backup itself is only read.
 
@@ -97,7 +98,7 @@ def _check_whole(source: Path, sums: dict[str, str]) -> None:
         raise BackupDamaged(f"{source} lacks {len(missing)} of its {len(sums)} files, {missing[0]} among them")
     needed = {"secrets.json", "postgres/superuser.password", "database/base.tar.gz", "database/pg_wal.tar.gz"}
     if not needed <= sums.keys():
-        raise BackupDamaged(f"{source} has no {sorted(needed - sums.keys())[0]}; it cannot be restored without")
+        raise BackupDamaged(f"{source} has no {min(needed - sums.keys())}; it cannot be restored without")
 
 
 def _check_room(source: Path, sums: dict[str, str], facts: Facts, where: Path) -> None:

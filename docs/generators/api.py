@@ -56,9 +56,11 @@ organization, and what belongs to another answers 404.
 - **Bodies** are JSON in and out. Fields that a route does not know are refused.
 - **Times** are RFC 3339 in UTC. **Money** and quantities are decimal strings, exact to the last digit.
 - **Lists** have `?limit=` (1 to 200) and `?cursor=`; the answer has `items` and `next_cursor`, null on the last page.
-- **Errors** are problem documents (RFC 9457, `application/problem+json`): `status`, `title`, `detail`, and a stable `code`
+- **Errors** are problem documents (RFC 9457, `application/problem+json`): `status`, `title`, `detail`, and a stable
+`code`
   to program against; often a `hint`.
-- **Repeating safely**: send an `Idempotency-Key` of your own with any `POST`, `PATCH` or `DELETE`. The same key gets the
+- **Repeating safely**: send an `Idempotency-Key` of your own with any `POST`, `PATCH` or `DELETE`. The same key gets
+the
   same answer for a day, and the work is done once.
 
 These codes can come from any route and are not repeated below:

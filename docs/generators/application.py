@@ -30,7 +30,7 @@ def routes() -> dict[tuple[str, str], APIRoute]:
     for name in ROUTERS:
         for route in importlib.import_module(name).router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
-                found.update({(method, route.path): route for method in route.methods})
+                found.update({(method, route.path): route for method in route.methods or ()})
     return found
 
 

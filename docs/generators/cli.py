@@ -15,7 +15,7 @@ Command = Any
 
 def pages() -> dict[str, str]:
     """`reference/cli/index.md`, and a page per group (`jobs`, `endpoints`, …)."""
-    root = typer.main.get_command(app)
+    root: Command = typer.main.get_command(app)
     groups = {name: each for name, each in root.commands.items() if hasattr(each, "commands")}
     single = {name: each for name, each in root.commands.items() if name not in groups}
     made = {f"{FOLDER}/index.md": _index(root, groups, single)}

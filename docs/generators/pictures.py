@@ -1,4 +1,4 @@
-"""Diagrams from code, as Mermaid: which process starts after which and holds which credential; which room imports which."""
+"""Diagrams from code, as Mermaid: the order and credentials of processes; which room may import which."""
 
 import tomllib
 from pathlib import Path
@@ -46,13 +46,13 @@ def _listed() -> list[ChildSpec]:
 class _Described(EmbeddedPostgres):
     """Its password is made when it starts, and it does not start here."""
 
-    password = "made at the first start"  # type: ignore[assignment]  # noqa: S105 # a property elsewhere; not a secret
+    password = "made at the first start"  # noqa: S105 # a property elsewhere; not a secret
 
 
 class _DescribedBroker(EmbeddedValkey):
     """Likewise."""
 
-    password = "made at the first start"  # type: ignore[assignment]  # noqa: S105 # as above
+    password = "made at the first start"  # noqa: S105 # as above
 
 
 def _processes() -> str:
@@ -61,15 +61,16 @@ def _processes() -> str:
     rows = [(f"`{each.name}`", _words(each), ", ".join(_credentials(each)) or "none") for each in listed]
     return (
         f"{_PROCESSES}```mermaid\nflowchart LR\n{chr(10).join(arrows)}\n```\n\n"
-        "Stopping is the other way round, so instances end while the control plane can still hear their last reports.\n\n"
-        f"## What each may know\n\n{table(('process', 'what it runs', 'credentials it gets'), rows)}{_AFTER}"
+        "Stopping is the other way round, so instances end while the control plane can still hear their last reports."
+        f"\n\n## What each may know\n\n{table(('process', 'what it runs', 'credentials it gets'), rows)}{_AFTER}"
     )
 
 
 def _words(spec: ChildSpec) -> str:
     if "-m" in spec.command:
         words = list(spec.command)[list(spec.command).index("-m") + 1 :]
-        return f"`python -m {' '.join(words[: 2 if words[0] in {'backend.cli', 'celery'} else 1])}`"
+        shown = {"backend.cli": words[:2], "celery": [words[0], "beat"]}.get(words[0], words[:1])
+        return f"`python -m {' '.join(shown)}`"
     return f"`{Path(spec.command[-1].split('=')[0]).name if not spec.launched else spec.name}`, from its wheel"
 
 
@@ -79,17 +80,18 @@ def _credentials(spec: ChildSpec) -> list[str]:
 
 _PROCESSES = """# Processes
 
-`modelyard up` is a warden, the process you started, and a supervisor below it, which starts the services, watches them and
-starts again what dies. An arrow means "must be ready before".
+`modelyard up` is a warden, the process you started, and a supervisor below it, which starts the services, watches
+them and starts again what dies. An arrow means "must be ready before".
 
 """
 
-_AFTER = """The gateway reads its token from a file in its home, and an agent gets the token of its instance and nothing else.
-The job itself gets no credential at all: it speaks to its agent over one Unix socket.
+_AFTER = """The gateway reads its token from a file in its home, and an agent gets the token of its instance and
+nothing else. The job itself gets no credential at all: it speaks to its agent over one Unix socket.
 
-A service that ends is started again after 0.5 s, then 1 s, doubling to 30 s; a steady minute makes the wait short again.
-The warden has no state: killed, it takes the supervisor with it in an orderly way, and a killed supervisor's children
-get their signals from the kernel. [What to do when something dies](../operations/when-it-breaks.md) has the cases.
+A service that ends is started again after 0.5 s, then 1 s, doubling to 30 s; a steady minute makes the wait short
+again. The warden has no state: killed, it takes the supervisor with it in an orderly way, and a killed supervisor's
+children get their signals from the kernel. [What to do when something dies](../operations/when-it-breaks.md) has the
+cases.
 """
 
 
@@ -109,7 +111,8 @@ def _rooms() -> str:
 _ROOMS = """# Rooms
 
 The backend is cut by domain: a folder per subject, each with the same files (`states`, `models`, `schemas`, `errors`,
-`repository` with all SQL, `service` with the use cases, `api`). Learn one and you know all. A room may import from rooms
+`repository` with all SQL, `service` with the use cases, `api`). Learn one and you know all. A room may import from
+rooms
 below it, and there only `service`, `schemas` and `errors`; a build that breaks this fails.
 
 """

@@ -42,7 +42,8 @@ def _read(function: Function) -> tuple[frozenset[type[DomainError]], tuple[Funct
         return frozenset(), ()
     names = dict(getattr(inspect.unwrap(function), "__globals__", {}))
     names |= _instances(function, tree, names)
-    raised, called = set(), []
+    raised: set[type[DomainError]] = set()
+    called: list[Function] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise) and node.exc is not None:
             named = node.exc.func if isinstance(node.exc, ast.Call) else node.exc

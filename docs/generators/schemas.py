@@ -1,6 +1,6 @@
 """JSON Schema as people read it: a type in words, a table of fields, an example body."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Schema = dict[str, Any]
@@ -59,19 +59,18 @@ class Schemas:
     def example(self, schema: Schema, name: str = "") -> Any:  # noqa: ANN401 - any JSON
         """A small value of this schema: required fields only."""
         schema = self._plain(schema)
-        for option in schema.get("anyOf") or schema.get("oneOf") or ():
-            if option.get("type") != "null":
-                return self.example(option, name)
+        options = [each for each in schema.get("anyOf") or schema.get("oneOf") or () if each.get("type") != "null"]
+        if options:
+            return self.example(options[0], name)
         if "const" in schema or "enum" in schema:
             return schema.get("const", schema.get("enum", [None])[0])
         if schema.get("type") == "object" or "properties" in schema:
             return self._example_object(schema)
         if schema.get("type") == "array":
             return [self.example(schema.get("items", {}), name)]
-        if schema.get("type") in ("integer", "number"):
-            return schema.get("default") or schema.get("minimum") or 1
-        if schema.get("type") == "boolean":
-            return schema.get("default", True)
+        simple = {"integer": schema.get("minimum", 1), "number": schema.get("minimum", 1), "boolean": True}
+        if schema.get("type") in simple:
+            return schema.get("default") or simple[schema["type"]]
         return _EXAMPLES.get(schema.get("format", ""), _text(schema, name))
 
     def _example_object(self, schema: Schema) -> Any:  # noqa: ANN401 - any JSON
@@ -133,7 +132,7 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table, or nothing where there are no rows."""
     if not rows:
         return ""

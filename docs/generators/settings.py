@@ -54,12 +54,8 @@ def _row(name: str, field: FieldInfo, words: str) -> tuple[str, ...]:
     bounds = [
         f"{sign} {getattr(each, key)}" for each in field.metadata for key, sign in signs.items() if hasattr(each, key)
     ]
-    return (
-        f"`{PREFIX}{name.upper()}`",
-        _type(field.annotation),
-        _default(field),
-        "; ".join(filter(None, [words.rstrip("."), *bounds])),
-    )
+    meaning = "; ".join(filter(None, [words.rstrip("."), *bounds]))
+    return f"`{PREFIX}{name.upper()}`", _type(field.annotation), _default(field), meaning
 
 
 def _type(annotation: object) -> str:

@@ -52,7 +52,7 @@ def _program(path: Path, line: str) -> None:
 @pytest.mark.parametrize("page", [*TOUR, *HOW_TO])
 def test_the_blocks_do_what_the_page_says(reader: dict[str, str], page: str) -> None:
     ended = subprocess.run(
-        ["bash", "-c", script_of(page)],
+        ["/bin/bash", "-c", script_of(page)],
         cwd=reader["PWD"], env=reader, capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
     assert ended.returncode == 0, f"{ended.stdout[-3000:]}\n---\n{ended.stderr[-3000:]}"

@@ -19,19 +19,6 @@ pytestmark = pytest.mark.integration
 WORTHY = {"https", "http", "mailto"}
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
-    target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    built = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=110
-    )
-    assert built.returncode == 0, built.stderr[-4000:]
-    return target
-
-
 class _Page(HTMLParser):
     """What a page links to, what it loads, and which anchors it has."""
 

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import pytest
 
 from modelyard import Client, InferenceClient
+from modelyard.errors import ModelyardError
 from modelyard.images import write_archive
 from modelyard.pilot import tensor
 from tests.chaos.story import check_billed_once, completed, has_checkpoint, machines_gone
@@ -42,9 +44,11 @@ def backup(platform: RunningPlatform) -> Path:
     target = platform.home.parent / "backup"
     taken = ok(modelyard(platform, "backup", str(target), home=platform.home))
     assert taken["files"] > 5
-    assert taken["bytes"] == sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) - (
-        target / "SHA256SUMS"
-    ).stat().st_size
+    assert (
+        taken["bytes"]
+        == sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        - (target / "SHA256SUMS").stat().st_size
+    )
     return target
 
 
@@ -57,7 +61,7 @@ def copy(backup: Path, tmp_path: Path) -> Path:
 def test_a_backup_is_for_its_owner_only_and_checks_with_sha256sum(backup: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in [backup, *backup.rglob("*")]}
     assert all(mode in {0o600, 0o700} for mode in modes.values()), modes
-    subprocess.run(["sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd=backup, check=True)
+    subprocess.run(["/usr/bin/sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd=backup, check=True)
     assert not backup.with_name("backup.partial").exists()
 
 
@@ -137,9 +141,7 @@ def _change(backup: Path, **facts: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_restored_platform_is_the_same_platform(
-    new_platform: Callable[[], RunningPlatform], tmp_path: Path
-) -> None:
+def test_a_restored_platform_is_the_same_platform(new_platform: Callable[[], RunningPlatform], tmp_path: Path) -> None:
     old = new_platform()
     old.up()
     client = old.client()
@@ -180,6 +182,30 @@ def test_a_restored_platform_is_the_same_platform(
         answer = inference.infer("digits", **tensor(client.models.version(model).signature, bytes(64)))
     assert answer.body["outputs"][0]["shape"] == [1, 10]
     new.down()
+    _rotate_secrets(new.home)
+    new.home = new.home.rename(new.home.with_name("moved"))
+    new.up()
+    assert _known(client, trained.id, version) == before
+    client.jobs.wait(client.jobs.sleep(project, "after-all-that", seconds=0.1).id, timeout_seconds=120)
+    wait_for("the endpoint to answer under its new token", lambda: _answers(new, "digits"))
+    new.down()
+
+
+def _rotate_secrets(home: Path) -> None:
+    """As the page about the home tells an operator to."""
+    path = home / "secrets.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({name: known[name] if name == "master_key" else token_urlsafe(32) for name in known}))
+    (home / "valkey" / "admin.password").unlink()
+
+
+def _answers(platform: RunningPlatform, endpoint: str) -> bool:
+    with InferenceClient(platform.gateway_url, platform.owner["api_key"]) as inference:
+        try:
+            inference.wait_ready(endpoint, timeout_seconds=1.0)
+        except ModelyardError:
+            return False
+    return True
 
 
 def _dataset(client: Client, project: str, folder: Path) -> str:
