@@ -8,7 +8,8 @@
     ├── Conflict         409    the state of the resource does not allow it
     ├── TooLarge         413    more bytes than allowed
     ├── TooMany          429    a quota or rate is used up
-    └── Unavailable      503    something outside is down; trying again helps
+    ├── Unavailable      503    something outside is down; trying again helps
+    └── NoSpace          507    there is no room to keep it; trying again helps once somebody has made some
 
 A domain subclasses these as facts (`class JobAlreadyFinished(Conflict)`) with a `code` of its own.
 One handler per surface turns them into a problem document (RFC 9457), a page or a toast.
@@ -93,3 +94,11 @@ class Unavailable(DomainError):
     status = 503
     code = "unavailable"
     title = "Temporarily unavailable"
+
+
+class NoSpace(DomainError):
+    """There is no room to keep it."""
+
+    status = 507
+    code = "no_space"
+    title = "Out of space"

@@ -4,6 +4,7 @@ The composition root (`backend.app`) puts on `app.state`: `database` (the app ro
 (request → Principal, raises Unauthorized), `storage`, `settings`.
 """
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -19,11 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from backend.core.auth import Permission, Principal
-from backend.core.errors import DomainError
+from backend.core.errors import DomainError, NoSpace, Unavailable
 
 log = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
+DISK_FULL = "53100"
+"""Postgres's SQLSTATE."""
 
 
 def caller(request: Request) -> Principal:
@@ -108,8 +111,9 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DataError, _on_data_error)
     app.add_exception_handler(UnicodeEncodeError, _on_data_error)
     app.add_exception_handler(IntegrityError, _on_integrity_error)
-    app.add_exception_handler(OperationalError, _on_database_down)
-    app.add_exception_handler(PoolTimeout, _on_database_down)
+    app.add_exception_handler(OperationalError, _on_outside)
+    app.add_exception_handler(PoolTimeout, _on_outside)
+    app.add_exception_handler(OSError, _on_outside)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
@@ -156,15 +160,24 @@ def _on_integrity_error(request: Request, error: Exception) -> Response:
     )
 
 
-def _on_database_down(request: Request, error: Exception) -> Response:
-    log.error("database_unavailable", path=request.url.path, method=request.method, error=str(error)[:500])
-    return problem(
-        503,
-        "unavailable",
-        "Temporarily unavailable",
-        "the database did not answer in time; nothing was changed",
-        retry_after_seconds=2,
-    )
+def outside_fact(error: Exception) -> DomainError | None:
+    """What a failure of the database or of this host's disk means to a caller; None = nothing that is foreseen."""
+    if isinstance(error, OSError):
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return NoSpace("the server has no room left; nothing was changed", retry_after_seconds=5) if full else None
+    if getattr(getattr(error, "orig", None), "sqlstate", None) == DISK_FULL:
+        return NoSpace("the database has no room left; nothing was changed", retry_after_seconds=5)
+    if isinstance(error, OperationalError | PoolTimeout):
+        return Unavailable("the database did not answer in time; nothing was changed", retry_after_seconds=2)
+    return None
+
+
+def _on_outside(request: Request, error: Exception) -> Response:
+    fact = outside_fact(error)
+    if fact is None:
+        raise error
+    log.error("outside_failed", code=fact.code, path=request.url.path, method=request.method, error=str(error)[:500])
+    return problem_of(fact)
 
 
 def _on_unexpected(request: Request, error: Exception) -> Response:

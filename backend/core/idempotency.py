@@ -42,8 +42,8 @@ from starlette.types import Scope as AsgiScope
 
 from backend.core.auth import Principal
 from backend.core.db import Base, Database, Identified, Scope, TenantOwned
-from backend.core.errors import Conflict, DomainError, Invalid, Unavailable
-from backend.core.http import problem_of
+from backend.core.errors import Conflict, DomainError, Invalid
+from backend.core.http import outside_fact, problem_of
 from backend.core.ids import new_id
 
 HEADER = "Idempotency-Key"
@@ -256,8 +256,11 @@ class Idempotency:
             return  # while its body was read: nothing has begun, nobody listens
         except DomainError as error:
             answer = problem_of(error)
-        except (OperationalError, PoolTimeout):
-            answer = problem_of(Unavailable("the database did not answer; nothing was changed", retry_after_seconds=2))
+        except (OperationalError, PoolTimeout, OSError) as error:
+            fact = outside_fact(error)
+            if fact is None:
+                raise
+            answer = problem_of(fact)
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request, principal: Principal, key: str) -> Response:

@@ -8,22 +8,26 @@ Large objects pass through a spool: memory up to `SPOOL_BYTES`, an unnamed tempo
 obstore uploads in parts.
 """
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 from uuid import UUID
 
 import obstore
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, from_url
 from obstore.store import ObjectStore as Store
 
-from backend.core.errors import Invalid, NotFound
+from backend.core.errors import Invalid, NoSpace, NotFound, Unavailable
 
 CHUNK_BYTES = 1024 * 1024
 SPOOL_BYTES = 8 * 1024 * 1024
+RETRY_SECONDS = 5
 
 
 class DigestMismatch(Invalid):
@@ -37,6 +41,41 @@ class ObjectMissing(NotFound):
     """No object under this key."""
 
     code = "object_not_found"
+
+
+class StorageUnavailable(Unavailable):
+    """The object store does not answer, or not as it should."""
+
+    code = "storage_unavailable"
+
+
+class StorageFull(NoSpace):
+    """The object store has no room left."""
+
+    code = "storage_full"
+
+
+@contextmanager
+def _outside() -> Iterator[None]:
+    """What the store raises, as facts. Raises StorageFull, StorageUnavailable; lets "not found" pass."""
+    try:
+        yield
+    except NotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        # obstore has no class of its own for it: the kernel's words are all there is.
+        full = os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
+        if full:
+            raise StorageFull(
+                "the object store has no room left; nothing was changed",
+                hint="the platform's administrator must make room where its objects lie",
+                retry_after_seconds=RETRY_SECONDS,
+            ) from error
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise StorageUnavailable(
+            "the object store did not answer; nothing was changed", retry_after_seconds=RETRY_SECONDS
+        ) from error
 
 
 def new_spool() -> IO[bytes]:
@@ -57,19 +96,22 @@ class ObjectStore:
 
     def put(self, key: str, data: bytes | IO[bytes]) -> None:
         """Write one object, replacing any. A file is read from where it stands, in parts when it is large."""
-        obstore.put(self._store, key, data)
+        with _outside():
+            obstore.put(self._store, key, data)
 
     def get(self, key: str) -> bytes:
         """The whole object. Raises ObjectMissing."""
         try:
-            return bytes(obstore.get(self._store, key).bytes())
+            with _outside():
+                return bytes(obstore.get(self._store, key).bytes())
         except (NotFoundError, FileNotFoundError) as error:
             raise ObjectMissing(f"there is no object {key}") from error
 
     def stream(self, key: str) -> Iterator[bytes]:
         """The object in chunks of about a MiB. Raises ObjectMissing before the first chunk."""
         try:
-            result = obstore.get(self._store, key)
+            with _outside():
+                result = obstore.get(self._store, key)
         except (NotFoundError, FileNotFoundError) as error:
             raise ObjectMissing(f"there is no object {key}") from error
         return (bytes(chunk) for chunk in result.stream(min_chunk_size=CHUNK_BYTES))
@@ -77,7 +119,8 @@ class ObjectStore:
     def exists(self, key: str) -> bool:
         """Whether there is an object under this key."""
         try:
-            obstore.head(self._store, key)
+            with _outside():
+                obstore.head(self._store, key)
         except (NotFoundError, FileNotFoundError):
             return False
         return True
@@ -85,7 +128,8 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens when it is absent."""
         try:
-            obstore.delete(self._store, key)
+            with _outside():
+                obstore.delete(self._store, key)
         except (NotFoundError, FileNotFoundError):
             return
 

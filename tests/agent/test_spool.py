@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from backend.core.wire import Logs, Report
+from tests.fixtures.limits import files_end_at
 from worker.agent import spool as spool_module
 from worker.agent.reporter import LOG_BURST_BYTES, Reporter
 from worker.agent.spool import Spool
@@ -102,3 +103,34 @@ def test_a_flood_is_counted_in_bytes_and_lines(opened: Callable[[], Spool]) -> N
     assert "of output dropped" in lines[-2]
     assert lines[-1] == "end"
     assert len(rung) == len(bodies)
+
+
+def test_reports_that_find_no_room_wait_in_order_and_none_is_lost(opened: Callable[[], Spool], tmp_path: Path) -> None:
+    spool = opened()
+    _say(spool, 2)
+    (path,) = tmp_path.iterdir()
+    with files_end_at(path.stat().st_size + 20):
+        _say(spool, 3)
+        assert _seqs(spool) == [1, 2], "what is not on disk is not sent"
+        assert (spool.pending, spool.next_seq) == (5, 6)
+        assert path.read_bytes().endswith(b"\n"), "no half line is left"
+        spool.acknowledge(5)
+        assert spool.accepted == 2
+    assert _seqs(spool) == [3, 4, 5]
+    spool.close()
+    again = opened()
+    assert _seqs(again) == [1, 2, 3, 4, 5]
+    assert again.next_seq == 6
+
+
+def test_a_new_segment_that_finds_no_room_is_begun_later(
+    opened: Callable[[], Spool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 100)
+    spool = opened()
+    _say(spool, 2)
+    with files_end_at(10):
+        _say(spool, 2)
+    _say(spool, 1)
+    assert _seqs(spool) == [1, 2, 3, 4, 5]
+    assert len(list(tmp_path.iterdir())) > 1

@@ -1,12 +1,15 @@
 """The application as a whole: start, health, metrics, documents, headers."""
 
+import errno
 import time
 from datetime import datetime, timedelta
 
+import psycopg
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from backend.app import create_app
@@ -130,6 +133,30 @@ def test_no_other_site_may_ask(client: TestClient) -> None:
     )
     assert preflight.status_code == 405
     assert not [name for name in preflight.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OperationalError("INSERT", {}, psycopg.errors.DiskFull("could not extend file")),
+    ],
+    ids=["this host's", "Postgres's"],
+)
+def test_a_full_disk_is_told_as_what_it_is(api_settings: Settings, error: Exception) -> None:
+    app = create_app(api_settings)
+
+    def explode(_request: object) -> None:
+        raise error
+
+    app.state.authenticate = explode
+    client = TestClient(app, raise_server_exceptions=False)
+    for headers in ({}, {"Idempotency-Key": "k"}):
+        answer = client.post("/api/v1/projects", json={"name": "a"}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (507, "no_space")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["Retry-After"] == "5"
+    app.state.database.dispose()
 
 
 def test_an_unexpected_error_is_a_problem_that_says_nothing(api_settings: Settings) -> None:

@@ -10,7 +10,18 @@ from uuid import UUID
 import pytest
 
 from backend.core.ids import new_id
-from backend.core.storage import SPOOL_BYTES, DigestMismatch, ObjectMissing, ObjectStore, blob_key, new_spool
+from backend.core.storage import (
+    SPOOL_BYTES,
+    DigestMismatch,
+    ObjectMissing,
+    ObjectStore,
+    StorageFull,
+    StorageUnavailable,
+    blob_key,
+    new_spool,
+)
+from tests.fixtures.disks import Disks, can_mount
+from tests.fixtures.limits import files_end_at
 
 pytestmark = pytest.mark.unit
 
@@ -107,3 +118,28 @@ def test_organizations_do_not_share_blobs(store: ObjectStore, organization_id: U
 def test_the_local_folder_is_closed_to_others(tmp_path: Path) -> None:
     ObjectStore(f"file://{tmp_path}/objects")
     assert (tmp_path / "objects").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_store_without_room_says_so_and_keeps_nothing(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path}/objects")
+    store.put("logs/a/1", b"one")
+    with files_end_at(1000), pytest.raises(StorageUnavailable):
+        store.put("logs/a/2", bytes(5000))
+    assert store.keys("logs/a/") == ["logs/a/1"]
+    store.put("logs/a/2", bytes(5000))
+    assert len(store.get("logs/a/2")) == 5000
+
+
+@pytest.mark.skipif(not can_mount(), reason="mounting takes root")
+def test_a_full_disk_is_told_as_that(tmp_path: Path) -> None:
+    disks = Disks(tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    disks.mount()
+    try:
+        store = ObjectStore(f"file://{disks.folder('objects')}")
+        with disks.full("objects"), pytest.raises(StorageFull) as refused:
+            store.put("logs/a/1", bytes(10_000))
+        assert refused.value.status == 507
+        store.put("logs/a/1", bytes(10_000))
+    finally:
+        disks.unmount()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.disks import Disks, can_mount
 from worker.agent.control import AssignmentKey, ControlPlane, Refused
 from worker.agent.usage import REFUSED_BYTES, SegmentShipper
 
@@ -74,3 +75,24 @@ def test_refused_segments_do_not_fill_the_disk(tmp_path: Path) -> None:
     assert ships.pending() == []
     kept = list((tmp_path / "refused").iterdir())
     assert len(kept) == 2
+
+
+@pytest.mark.skipif(not can_mount(), reason="mounting takes root")
+def test_usage_that_finds_no_room_to_be_sealed_waits(tmp_path: Path) -> None:
+    disks = Disks(tmp_path)
+    disks.mount()
+    try:
+        usage = disks.folder("instances") / "usage"
+        usage.mkdir()
+        ships = SegmentShipper(RefusingControl(), KEY, usage, tmp_path / "refused")
+        segment = str(uuid.uuid4())
+        (usage / f"open-{segment}.jsonl").write_text("header\nline\ntorn")
+        with disks.full("instances"):
+            ships.seal_left_open()
+            assert [path.name for path in ships.left()] == [f"open-{segment}.jsonl"]
+            assert ships.pending() == []
+        ships.seal_left_open()
+        assert [path.name for path in ships.left()] == [f"sealed-{segment}.jsonl"]
+        assert (usage / f"sealed-{segment}.jsonl").read_text() == "header\nline\n"
+    finally:
+        disks.unmount()

@@ -150,7 +150,10 @@ class Holdings:
             if any(other.id == key.id and other.epoch > key.epoch for other in self._held):
                 return
             if wanted.desired == "stop" or self._draining is None:
-                self._take(wanted, key, stop)
+                try:
+                    self._take(wanted, key, stop)
+                except OSError as error:
+                    _LOG.error("assignment %s cannot begin yet: %s", key.id, error)
         elif wanted.desired == "stop" and held.run is not None:
             held.run.stop(stop)
 
@@ -182,7 +185,7 @@ class Holdings:
     def _tidy(self, listed: set[AssignmentKey]) -> None:
         """Remove what is ended, told and shipped; keep the mark of one that is still listed."""
         for key, held in list(self._held.items()):
-            if not held.ended or held.untold or (held.shipper is not None and held.shipper.pending()):
+            if not held.ended or held.untold or (held.shipper is not None and held.shipper.left()):
                 continue
             if not held.finished:
                 held.finished = True

@@ -17,7 +17,7 @@ from worker.agent.settings import AgentSettings
 from worker.agent.spool import Spool
 from worker.agent.state import AssignmentFolder
 from worker.agent.uploads import UploadAbandoned
-from worker.agent.usage import SegmentShipper
+from worker.agent.usage import NO_ROOM, SegmentShipper
 
 FETCH_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOG = logging.getLogger(__name__)
@@ -111,6 +111,11 @@ class AssignmentRun:
             ended = stopped(self.stop_request)
         except (SandboxMissing, SandboxNotStarted, InputNotUsable, EntrypointNotAllowed) as error:
             ended = platform_failure(str(error), self.reporter.tail())
+        except OSError as error:
+            _LOG.exception("assignment %s: the agent failed", self.folder.key.id)
+            full = error.errno in NO_ROOM
+            what = "The instance's disk is full" if full else f"The agent failed: {type(error).__name__}"
+            ended = platform_failure(f"{what}: {error}", self.reporter.tail())
         except Exception as error:  # noqa: BLE001 # the edge of the thread: every end must be told
             _LOG.exception("assignment %s: the agent failed", self.folder.key.id)
             ended = platform_failure(f"The agent failed: {type(error).__name__}: {error}", self.reporter.tail())

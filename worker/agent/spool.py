@@ -5,11 +5,17 @@ the newest, from which the next number is known after a restart. Nothing is writ
 is replayed needlessly is dropped by the control plane. Lines go to the page cache at once, so a killed
 agent loses none; before they are sent they are fsynced, so a power cut can never reuse a number that was heard.
 A last line torn by a power cut was never sent, and is cut off.
+
+A disk that is full stops no process and loses no report: what finds no room waits in memory, in order, and is written
+with the next report or before the next delivery. Only what is on disk is sent.
 """
 
+import errno
+import logging
 import os
 import threading
 from array import array
+from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -17,6 +23,7 @@ import msgspec
 from backend.core.wire import Report, ReportBody
 
 SEGMENT_BYTES = 4 << 20
+_LOG = logging.getLogger(__name__)
 
 
 class _Segment:
@@ -57,14 +64,15 @@ class Spool:
             segment.load()
         if not self._segments:
             self._segments.append(_Segment(folder / f"{1:012}.jsonl", 1))
-        self._file = self._segments[-1].path.open("ab")
+        self._file = self._segments[-1].path.open("ab", buffering=0)
         self._unsynced = False
+        self._waiting: deque[bytes] = deque()
         self.accepted = self._segments[0].first_seq - 1
 
     @property
     def next_seq(self) -> int:
         """The number that the next report gets."""
-        return self._segments[-1].next_seq
+        return self._segments[-1].next_seq + len(self._waiting)
 
     @property
     def pending(self) -> int:
@@ -72,7 +80,7 @@ class Spool:
         return self.next_seq - 1 - self.accepted
 
     def append(self, elapsed_seconds: float, body: ReportBody) -> Report:
-        """Number a report and keep it."""
+        """Number a report and keep it: on disk, or in memory until there is room."""
         with self._lock:
             report = Report(
                 assignment_id=self._assignment_id,
@@ -81,27 +89,54 @@ class Spool:
                 elapsed_seconds=round(elapsed_seconds, 6),
                 body=body,
             )
-            line = msgspec.json.encode(report) + b"\n"
-            if self._segments[-1].size_bytes > SEGMENT_BYTES:
-                self._start_segment()
-            segment = self._segments[-1]
-            self._file.write(line)
-            self._file.flush()
-            segment.offsets.append(segment.size_bytes)
-            segment.size_bytes += len(line)
-            self._unsynced = True
+            self._waiting.append(msgspec.json.encode(report) + b"\n")
+            self._write_waiting()
             return report
+
+    def _write_waiting(self) -> None:
+        """What waits, in order, as far as there is room."""
+        waited = len(self._waiting) > 1
+        try:
+            while self._waiting:
+                if self._segments[-1].size_bytes > SEGMENT_BYTES:
+                    self._start_segment()
+                self._write(self._waiting[0])
+                self._waiting.popleft()
+        except OSError as error:
+            if not waited:
+                _LOG.error("reports of assignment %s wait in memory: %s", self._assignment_id, error)
+        else:
+            if waited:
+                _LOG.info("reports of assignment %s are on disk again", self._assignment_id)
+
+    def _write(self, line: bytes) -> None:
+        """One whole line, or nothing. Raises OSError."""
+        segment = self._segments[-1]
+        written = 0
+        try:
+            written = self._file.write(line)
+        finally:
+            if written != len(line):
+                os.ftruncate(self._file.fileno(), segment.size_bytes)
+        if written != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        segment.offsets.append(segment.size_bytes)
+        segment.size_bytes += len(line)
+        self._unsynced = True
 
     def _start_segment(self) -> None:
         os.fsync(self._file.fileno())
+        first = self._segments[-1].next_seq
+        path = self._folder / f"{first:012}.jsonl"
+        opened = path.open("ab", buffering=0)
         self._file.close()
-        first = self.next_seq
-        self._segments.append(_Segment(self._folder / f"{first:012}.jsonl", first))
-        self._file = self._segments[-1].path.open("ab")
+        self._file = opened
+        self._segments.append(_Segment(path, first))
 
     def batch(self, max_reports: int, max_bytes: int) -> list[bytes]:
         """The oldest unacknowledged reports as JSON, safe on disk; at least one if there is any."""
         with self._lock:
+            self._write_waiting()
             if self._unsynced:
                 os.fsync(self._file.fileno())
                 self._unsynced = False
@@ -127,7 +162,7 @@ class Spool:
     def acknowledge(self, seq: int) -> None:
         """Everything up to `seq` has been heard; whole segments of it are removed."""
         with self._lock:
-            self.accepted = min(max(self.accepted, seq), self.next_seq - 1)
+            self.accepted = min(max(self.accepted, seq), self._segments[-1].next_seq - 1)
             while len(self._segments) > 1 and self._segments[0].next_seq - 1 <= self.accepted:
                 self._segments.pop(0).path.unlink()
 

@@ -1,5 +1,6 @@
 """The folder of one assignment in one epoch, and what must be known of it after a restart."""
 
+import logging
 import os
 import shutil
 import threading
@@ -11,6 +12,7 @@ import msgspec
 
 from worker.agent.control import AssignmentKey
 
+_LOG = logging.getLogger(__name__)
 Phase = Literal["preparing", "running", "ended"]
 
 
@@ -45,14 +47,22 @@ class AssignmentFolder:
         self.path = path
         self.state = state
         self._lock = threading.RLock()
+        self._forgetful = False
 
     @classmethod
     def create(cls, root: Path, key: AssignmentKey, kind: Literal["attempt", "replica"]) -> "AssignmentFolder":
-        """Make the folder. Raises FileExistsError for an (assignment, epoch) that was here before."""
+        """Make the folder. Raises FileExistsError for an (assignment, epoch) that was here before.
+
+        Raises OSError where there is no room for it, and leaves nothing.
+        """
         path = root / f"{key.id}-{key.epoch}"
         path.mkdir(mode=0o700)
         folder = cls(path, AssignmentState(id=key.id, epoch=key.epoch, kind=kind))
-        folder.save()
+        try:
+            folder.save()
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
         return folder
 
     @classmethod
@@ -92,14 +102,14 @@ class AssignmentFolder:
             self.state.phase = "running"
             self.state.boot_id = boot_id()
             self.state.started_boot_seconds = boot_seconds()
-            self.save()
+            self._remember()
 
     def mark_heartbeat(self) -> float:
         """Remember the seconds; returns them."""
         with self._lock:
             self.state.elapsed_seconds = self.elapsed_seconds()
             if self.state.phase == "running":
-                self.save()
+                self._remember()
             return self.state.elapsed_seconds
 
     def mark_ended(self) -> None:
@@ -107,7 +117,18 @@ class AssignmentFolder:
         with self._lock:
             self.state.elapsed_seconds = self.elapsed_seconds()
             self.state.phase = "ended"
+            self._remember()
+
+    def _remember(self) -> None:
+        """Save, if there is room: what runs goes on without, and only an agent killed meanwhile knows less."""
+        try:
             self.save()
+        except OSError as error:
+            if not self._forgetful:
+                _LOG.error("the state of assignment %s cannot be saved: %s", self.state.id, error)
+            self._forgetful = True
+        else:
+            self._forgetful = False
 
     def save(self) -> None:
         """Write `state.json`, whole or not at all."""

@@ -6,6 +6,7 @@ aside in `DIR/refused-usage/` for a person, up to `REFUSED_BYTES` in all, and lo
 sealed here. The folder is the replica's: nothing in it is written through, and no link in it is followed.
 """
 
+import errno
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from worker.agent.control import Refused as RefusedByControl
 
 SEGMENT_BYTES = 64 << 20
 REFUSED_BYTES = 64 << 20
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _SEALED = re.compile(rf"sealed-({_UUID})\.jsonl")
 _OPEN = re.compile(rf"open-({_UUID})\.jsonl")
@@ -80,7 +82,11 @@ class SegmentShipper:
                     continue
                 try:
                     self._seal(match.group(1), _read(path) or b"")
-                except OSError as error:  # something else lies in its way, which only a hostile replica puts there
+                except OSError as error:
+                    if error.errno in NO_ROOM:
+                        _LOG.warning("usage segment %s waits to be sealed: %s", path.name, error)
+                        continue
+                    # Something else lies in its way, which only a hostile replica puts there.
                     _LOG.error("usage segment %s cannot be sealed: %s", path.name, error)
                 path.unlink(missing_ok=True)
 
@@ -95,7 +101,12 @@ class SegmentShipper:
         """Deliver the rest of an ended replica; True when nothing is left."""
         self.seal_left_open()
         self.ship_quietly()
-        return not self.pending()
+        return not self.left()
+
+    def left(self) -> list[Path]:
+        """What an ended replica still has here: sealed, or waiting for the room to be."""
+        found = _regular_files(self._folder)
+        return [path for path in found if _SEALED.fullmatch(path.name) or _OPEN.fullmatch(path.name)]
 
     def ship_quietly(self) -> None:
         """Deliver what is sealed, or leave it for the next time."""

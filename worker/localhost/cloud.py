@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ class Cloud:
         self._closing = False
         self._reap_at = 0.0
         self._faults: list[str] = []
+        self._problem = ""
         self._machines: dict[str, Machine] = {}
         for event in self._log.replay():
             if event.event == "requested":
@@ -128,7 +130,7 @@ class Cloud:
                 closing = self._closing
                 open_machines = [m for m in self._machines.values() if m.state != "terminated"]
             for machine in open_machines:
-                machine.advance()
+                self._advance(machine, closing=closing)
             self._reap_orphans(open_machines)
             if closing and all(m.state == "terminated" for m in open_machines):
                 self._log.close()
@@ -136,13 +138,21 @@ class Cloud:
             calm = all(machine.state == "running" for machine in open_machines)
             self._wake.wait(_CALM_TICK_SECONDS if calm else _BUSY_TICK_SECONDS)
 
+    def _advance(self, machine: Machine, *, closing: bool) -> None:
+        """One step of one machine; one that finds no room on the disk is tried again, and the others go on."""
+        try:
+            if closing:
+                machine.stop()
+            machine.advance()
+        except OSError as error:
+            if str(error) != self._problem:
+                sys.stderr.write(f"machine {machine.tag} cannot go on: {error}\n")
+            self._problem = str(error)
+
     def close(self) -> None:
         """Terminate every machine; `run` returns when all are gone."""
         with self._lock:
             self._closing = True
-            machines = list(self._machines.values())
-        for machine in machines:
-            machine.stop()
         self._wake.set()
 
     def _reap_orphans(self, machines: Sequence[Machine]) -> None:

@@ -6,6 +6,7 @@ Event names: `requested` (with `shape`), `running` (the machine exists from here
 (CLOCK_MONOTONIC, comparable within one `boot_id`).
 """
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class EventLog:
         pid: int | None = None,
         start_ticks: int | None = None,
     ) -> Event:
-        """Write one event now, durably; returns it."""
+        """Write one event now, durably; returns it. Raises OSError where there is no room, and has written nothing."""
         written = Event(
             event=event,
             tag=tag,
@@ -72,7 +73,17 @@ class EventLog:
             pid=pid,
             start_ticks=start_ticks,
         )
-        os.write(self._descriptor, msgspec.json.encode(written) + b"\n")
+        line = msgspec.json.encode(written) + b"\n"
+        size_bytes = os.fstat(self._descriptor).st_size
+        done = 0
+        try:
+            done = os.write(self._descriptor, line)
+        finally:
+            if done != len(line):
+                # Half a line would make what follows it unreadable, and the provider with it.
+                os.ftruncate(self._descriptor, size_bytes)
+        if done != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fdatasync(self._descriptor)
         return written
 

@@ -95,6 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, body = call()
         except CloudError as error:
             status, body = error.status, {"error": error.code, "detail": error.detail}
+        except OSError as error:
+            status, body = 507, {"error": "no-space", "detail": str(error)}
         content = msgspec.json.encode(body)
         # A caller that gave up asks again by tag.
         with contextlib.suppress(ConnectionError):

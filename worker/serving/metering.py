@@ -37,10 +37,12 @@ class Meter:
                 self._usage.append(self._error_lines())
             except OSError as error:
                 log("usage could not be written", error=str(error))
+            else:
+                self._errors = {}
 
     def _error_lines(self) -> list[UsageLine]:
+        """The counted errors, which are forgotten once these lines are written."""
         now = time.time()
-        counted, self._errors = self._errors, {}
         return [
             UsageLine(
                 at=now,
@@ -53,7 +55,7 @@ class Meter:
                 compute_us=0,
                 errors=errors,
             )
-            for (variant, key_id), errors in counted.items()
+            for (variant, key_id), errors in self._errors.items()
         ]
 
     def answer(self, outcome: Outcome) -> None:
@@ -81,6 +83,8 @@ class Meter:
                 log("usage could not be written", error=str(error))
                 refusal = RequestError(503, "usage cannot be recorded", (("retry-after", "5"),))
                 ready = [(call, _error(call, refusal) if call.key_id else data) for call, data in ready]
+            else:
+                self._errors = {}
         for call, data in ready:
             call.deliver(data)
 
@@ -101,7 +105,7 @@ class Meter:
             )
             for (key_id, (calls, items, bytes_in, bytes_out)), share in zip(metered.items(), shares, strict=True)
         ]
-        return lines + self._error_lines() if self._errors else lines
+        return lines + self._error_lines()
 
     def _start(self, model: Model) -> tuple[bytes, bytes]:
         """Constant first parts of a variant's answers: the status line with headers, and the JSON."""

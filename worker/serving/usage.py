@@ -8,6 +8,9 @@ changes any more; the agent ships it and deletes it.
 After a kill -9 the lock is gone with its process, so whoever starts next seals what was left open, without
 its torn last line. The page cache outlives the process: a killed process loses nothing it answered; a power
 cut loses at most a second.
+
+On a full disk nothing is answered that cannot be billed: a batch whose lines find no room is answered 503 `usage cannot
+be recorded` (`metering`), and the next one is tried anew.
 """
 
 import fcntl
