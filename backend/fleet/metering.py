@@ -10,7 +10,6 @@ from decimal import Decimal
 from sqlalchemy.orm import Session
 
 from backend.billing.service import record_usage
-from backend.core.clock import database_now
 from backend.core.db import Scope
 from backend.fleet.models import Assignment, Hold, Instance
 
@@ -35,16 +34,20 @@ def meter_assignment(
     assignment: Assignment,
     *,
     elapsed_seconds: float,
+    now: datetime,
     at_least_seconds: float,
 ) -> None:
-    """Write the slice since the last one, when it is `at_least_seconds` long. Expects the row locked."""
+    """Write the slice since the last one, when it is `at_least_seconds` long. Expects the row locked.
+
+    `now`: Postgres's, beyond which nothing is billed; for an assignment that is closed, the moment of its end.
+    """
     if assignment.started_at is None:
         return
     if assignment.billed_until is None:
         at_least_seconds = min(at_least_seconds, FIRST_SLICE_SECONDS)
     from_at = assignment.billed_until or assignment.started_at
     # Bounded before it becomes a time: an agent may say any number.
-    until_now = (database_now(session) - assignment.started_at).total_seconds()
+    until_now = (now - assignment.started_at).total_seconds()
     to_at = assignment.started_at + timedelta(seconds=min(max(elapsed_seconds, 0.0), until_now))
     milliseconds = whole_milliseconds(from_at, to_at)
     if milliseconds <= 0 or milliseconds < at_least_seconds * 1000:

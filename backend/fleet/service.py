@@ -249,8 +249,8 @@ def close_assignment(
     assert instance is not None  # noqa: S101 - a foreign key holds it
     heard = repository.assignment_heartbeat(assignment_id)
     elapsed = elapsed_seconds if elapsed_seconds is not None else (heard[0] if heard else 0.0)
-    meter_assignment(session, scope, instance, assignment, elapsed_seconds=elapsed, at_least_seconds=0)
     now = database_now(session)
+    meter_assignment(session, scope, instance, assignment, elapsed_seconds=elapsed, now=now, at_least_seconds=0)
     assignment.ended_at = now
     usable = instance.status == states.READY and instance.drain_requested_at is None
     if keep_alive_seconds > 0 and usable and elapsed_seconds is not None:
@@ -310,6 +310,7 @@ def meter_instance(session: Session, scope: Scope, instance: Instance, control: 
                 instance,
                 assignment,
                 elapsed_seconds=heard[0],
+                now=database_now(session),
                 at_least_seconds=control.usage_slice_seconds,
             )
     hold = repository.open_hold(instance.id)
