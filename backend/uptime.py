@@ -14,12 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend.core.db import Database
+from backend.core.settings import API_GAP_SECONDS
 from backend.fleet.models import ApiUptime
 
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 2.0
-GAP = timedelta(seconds=10)
+GAP = timedelta(seconds=API_GAP_SECONDS)
 
 
 def beat(session: Session) -> None:

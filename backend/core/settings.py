@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEFAULT_HOME = Path(".modelyard")
+API_GAP_SECONDS = 10.0
+"""An API that was away for less counts as having been up (`backend.uptime`)."""
 
 
 class DatabaseSettings(BaseModel):
@@ -118,6 +120,20 @@ class Settings(BaseSettings):
     security: SecuritySettings = SecuritySettings()
     control: ControlSettings = ControlSettings()
     sandbox: SandboxSettings = SandboxSettings()
+
+    @field_validator("control")
+    @classmethod
+    def _refuse_losing_by_a_restart(cls, value: ControlSettings) -> ControlSettings:
+        # An agent's last words are up to one heartbeat old when the API goes, and its next come one after it is back.
+        least = API_GAP_SECONDS + 2 * value.heartbeat_seconds
+        if value.lost_after_seconds < least:
+            raise ValueError(
+                f"lost_after_seconds is {value.lost_after_seconds:g}, and must be {least:g} or more with a heartbeat"
+                f" every {value.heartbeat_seconds:g} s: an API that is away for less than {API_GAP_SECONDS:g} s counts"
+                " as up, so its restart would lose every instance; set MODELYARD_CONTROL__LOST_AFTER_SECONDS"
+            )
+        return value
+
     storage_url: str | None = None
     """obstore URL (`file:///…`, `s3://bucket/prefix`); default: `<home>/objects`."""
     localhost_socket: Path | None = None
