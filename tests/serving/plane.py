@@ -113,11 +113,12 @@ class Process:
     """A process of ours, its output in a file."""
 
     def __init__(self, arguments: list[str], folder: Path, output: Path, **environment: str) -> None:
+        search = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with output.open("ab") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                env={**os.environ, "PYTHONPATH": search, **environment},
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
