@@ -14,6 +14,7 @@ plain reason) or `JobStopped` (stopped as asked, checkpoint written); anything e
 fault of the platform. Whatever the process writes to standard output and error is the job's log.
 """
 
+import errno
 import os
 import resource
 import signal
@@ -206,6 +207,14 @@ def _failure_of(error: Exception) -> Failure:
             failure_class="out_of_memory",
             reason="The job ran out of memory on its instance.",
             hint="Choose an instance type with more memory, or make the job smaller.",
+            exit_code=FAILED_EXIT_CODE,
+            peak_memory_bytes=peak,
+        )
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Failure(
+            failure_class="platform",
+            reason=f"The disk of the job's instance is full: {error}",
+            hint="The job goes on from its newest checkpoint on an instance with room.",
             exit_code=FAILED_EXIT_CODE,
             peak_memory_bytes=peak,
         )

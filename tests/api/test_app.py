@@ -148,10 +148,11 @@ def test_no_other_site_may_ask(client: TestClient) -> None:
 def test_a_full_disk_is_told_as_what_it_is(api_settings: Settings, error: Exception) -> None:
     app = create_app(api_settings)
 
-    def explode(_request: object) -> None:
-        raise error
+    class Exploding(Authenticator):
+        def __call__(self, *_: object) -> NoReturn:
+            raise error
 
-    app.state.authenticate = explode
+    app.state.authenticate = Exploding(app.state.database)
     client = TestClient(app, raise_server_exceptions=False)
     for headers in ({}, {"Idempotency-Key": "k"}):
         answer = client.post("/api/v1/projects", json={"name": "a"}, headers=headers)

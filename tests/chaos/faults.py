@@ -89,9 +89,9 @@ def cut_off(process: psutil.Process) -> Iterator[None]:
     """Nobody reaches the process inside, and it reaches nobody: TCP and Unix sockets, its children's too.
 
     Its connections are shut down, those it makes later too, within 10 ms: a request may still arrive whose answer
-    does not. What listens on TCP answers no more (its packets are dropped, as by a cable that is out), a Unix socket
-    that listens is not where it was (ENOENT). Children in a sandbox of their own are others, and so are pairs of
-    sockets without a name: they lead to children.
+    does not, and a statement of a few milliseconds (the API's beat) may get through. What listens on TCP answers no
+    more (its packets are dropped, as by a cable that is out), a Unix socket that listens is not where it was (ENOENT).
+    Children in a sandbox of their own are others, and so are pairs of sockets without a name: they lead to children.
     """
     cut = _Cut(process)
     with ExitStack() as healing:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -98,6 +99,21 @@ def test_nothing_is_billed_beyond_now(machines: Fleet, start: Callable[..., Any]
     assert 100 <= record.quantity < 130
     assert machines.look(hand.instance_id) == "ready"
     assert len(machines.usage()) == 1
+
+
+def test_who_says_too_much_is_billed_up_to_the_moment_of_the_end_exactly(
+    machines: Fleet, start: Callable[..., Any], run_jobs: Callable[..., None]
+) -> None:
+    hand = machines.ready()
+    _, assignment = start(hand)
+    machines.rewind(machines.assignment(assignment.id), started_at=100)
+    complete(hand, assignment, 9_999.0)
+    run_jobs(machines.tenant)
+    row = machines.assignment(assignment.id)
+    assert row.started_at is not None
+    assert row.ended_at is not None
+    passed = (row.ended_at - row.started_at) // timedelta(milliseconds=1)
+    assert seconds(machines.usage()) == Decimal(passed) / 1000
 
 
 def test_a_hold_is_billed_and_taken_over_by_the_next_job(

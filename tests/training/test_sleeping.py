@@ -1,3 +1,5 @@
+import errno
+import os
 import signal
 import socket
 import threading
@@ -8,7 +10,11 @@ import pytest
 
 from backend.core.wire import CheckpointWritten, JobFailed, Progress, ResultWritten
 from tests.training.folders import Told, write_spec
+<<<<<<< HEAD
 from worker.jobprocess import FAILED_EXIT_CODE, STOPPED_EXIT_CODE, UNHEARD_EXIT_CODE, run_job
+=======
+from worker.jobprocess import FAILED_EXIT_CODE, STOPPED_EXIT_CODE, JobProcess, run_job
+>>>>>>> audit
 from worker.sleeping import sleep
 
 pytestmark = pytest.mark.unit
@@ -20,6 +26,19 @@ def test_it_sleeps_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [(progress.step, progress.total_steps) for progress in told.of(Progress)] == [(1, 2), (2, 2)]
     (result,) = told.of(ResultWritten)
     assert (tmp_path / "work" / result.folder / "slept.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "The disk of the job's instance is full"), (errno.EIO, "Unexpected OSError")]
+)
+def test_a_full_disk_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, said: str) -> None:
+    def work(_: JobProcess) -> None:
+        raise OSError(number, os.strerror(number))
+
+    assert run_job(work, write_spec(tmp_path, "sleep", {"seconds": 0})) == FAILED_EXIT_CODE
+    (failed,) = Told.parse(capsys.readouterr().out).of(JobFailed)
+    assert failed.failure.failure_class == "platform"
+    assert failed.failure.reason.startswith(said)
 
 
 def test_it_fails_as_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
