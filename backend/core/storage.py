@@ -81,41 +81,6 @@ def _outside() -> Iterator[None]:
         ) from error
 
 
-class StorageUnavailable(Unavailable):
-    """The object store does not answer, or not as it should."""
-
-    code = "storage_unavailable"
-
-
-class StorageFull(NoSpace):
-    """The object store has no room left."""
-
-    code = "storage_full"
-
-
-@contextmanager
-def _outside() -> Iterator[None]:
-    """What the store raises, as facts. Raises StorageFull, StorageUnavailable; lets "not found" pass."""
-    try:
-        yield
-    except NotFoundError:
-        raise
-    except (BaseError, OSError) as error:
-        # obstore has no class of its own for it: the kernel's words are all there is.
-        full = os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
-        if full:
-            raise StorageFull(
-                "the object store has no room left; nothing was changed",
-                hint="the platform's administrator must make room where its objects lie",
-                retry_after_seconds=RETRY_SECONDS,
-            ) from error
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise StorageUnavailable(
-            "the object store did not answer; nothing was changed", retry_after_seconds=RETRY_SECONDS
-        ) from error
-
-
 def new_spool() -> IO[bytes]:
     """A temporary file that stays in memory up to `SPOOL_BYTES`; gone when closed."""
     return SpooledTemporaryFile(max_size=SPOOL_BYTES)

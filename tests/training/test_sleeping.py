@@ -10,11 +10,7 @@ import pytest
 
 from backend.core.wire import CheckpointWritten, JobFailed, Progress, ResultWritten
 from tests.training.folders import Told, write_spec
-<<<<<<< HEAD
-from worker.jobprocess import FAILED_EXIT_CODE, STOPPED_EXIT_CODE, UNHEARD_EXIT_CODE, run_job
-=======
-from worker.jobprocess import FAILED_EXIT_CODE, STOPPED_EXIT_CODE, JobProcess, run_job
->>>>>>> audit
+from worker.jobprocess import FAILED_EXIT_CODE, STOPPED_EXIT_CODE, UNHEARD_EXIT_CODE, JobProcess, run_job
 from worker.sleeping import sleep
 
 pytestmark = pytest.mark.unit
