@@ -16,7 +16,6 @@ class SchemaUnknown(RuntimeError):
     """The database's schema is not the one this build knows."""
 
 
-@lru_cache(maxsize=1)
 def _revisions() -> tuple[frozenset[str], frozenset[str]]:
     """All revisions of this build, and those that another follows."""
     sources = [path.read_text(encoding="utf-8") for path in VERSIONS.glob("[0-9]*.py")]
@@ -29,6 +28,7 @@ def knows_schema(revision: str) -> bool:
     return revision in _revisions()[0]
 
 
+@lru_cache(maxsize=1)
 def newest_revision() -> str:
     """The one revision of this build that no other follows. RuntimeError when there is not exactly one."""
     every, followed = _revisions()
