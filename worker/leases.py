@@ -41,6 +41,20 @@ def until_done(batch: Callable[[], bool], *, seconds: float = PASS_SECONDS) -> N
         pass
 
 
+def pass_over(look: Callable[[], tuple[int, int]], *, size: int) -> int:
+    """Call `look` until it has seen every due row; returns how many needed nothing.
+
+    `look` looks at up to `size` rows and says (how many they were, how many need a step). Those that need one stay at
+    the head of the queue: when they fill half of it, it is their turn.
+    """
+    passed = 0
+    while True:
+        looked, left = look()
+        passed += looked - left
+        if looked < size or left > size // 2:
+            return passed
+
+
 def work_in_groups(context: ControlContext, model: type[Any], leases: Sequence[Lease], act: ActOnGroup) -> int:
     """Call `act` for the leases of each organization; returns how many there were. Never raises what `act` raises."""
     groups: dict[UUID, list[Lease]] = defaultdict(list)

@@ -30,7 +30,7 @@ from backend.fleet.provisioners.registry import provisioner_for, provisioners
 from backend.fleet.repository import FleetRepository, living_instances
 from worker.app import controls
 from worker.context import ControlContext
-from worker.leases import until_done, work_through
+from worker.leases import pass_over, until_done, work_through
 from worker.undisturbed import LOOK, many_are_due, postpone_undisturbed, running_machines
 
 log = structlog.get_logger(__name__)
@@ -66,14 +66,14 @@ def control(context: ControlContext) -> int:
 
     def batch() -> bool:
         nonlocal handled
-        looked = left = 0
         if running is not None:
-            looked, left = postpone_undisturbed(context, running, seconds=LOOK_LATER.total_seconds())
+            look = partial(postpone_undisturbed, context, running, seconds=LOOK_LATER.total_seconds())
+            handled += pass_over(look, size=LOOK)
         with context.database.unit_of_work() as session:
             leases = queue.claim(session, Instance, lease_seconds=context.settings.control.lease_seconds, limit=BATCH)
         work_through(context, Instance, leases, step)
-        handled += looked - left + len(leases)
-        return looked == LOOK or len(leases) == BATCH
+        handled += len(leases)
+        return len(leases) == BATCH
 
     until_done(batch)
     return handled

@@ -16,7 +16,7 @@ from backend.jobs.following import postpone_undisturbed
 from backend.jobs.models import Job
 from worker.app import controls
 from worker.context import ControlContext
-from worker.leases import until_done, work_in_groups
+from worker.leases import pass_over, until_done, work_in_groups
 
 BATCH: Final = 400
 LOOK: Final = 1000
@@ -27,15 +27,18 @@ def control(context: ControlContext) -> int:
     """Look at every due job and move those that need it one step; returns how many it looked at."""
     handled = 0
 
+    def look() -> tuple[int, int]:
+        with context.database.unit_of_work() as session:
+            return postpone_undisturbed(session, context.settings.control, limit=LOOK)
+
     def batch() -> bool:
         nonlocal handled
-        with context.database.unit_of_work() as session:
-            looked, left = postpone_undisturbed(session, context.settings.control, limit=LOOK)
+        handled += pass_over(look, size=LOOK)
         with context.database.unit_of_work() as session:
             leases = queue.claim(session, Job, lease_seconds=context.settings.control.lease_seconds, limit=BATCH)
         work_in_groups(context, Job, leases, move_group)
-        handled += looked - left + len(leases)
-        return looked == LOOK or len(leases) == BATCH
+        handled += len(leases)
+        return len(leases) == BATCH
 
     until_done(batch)
     return handled
