@@ -141,6 +141,7 @@ def _change(backup: Path, **facts: object) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a platform starts three times, trains, and serves
 def test_a_restored_platform_is_the_same_platform(new_platform: Callable[[], RunningPlatform], tmp_path: Path) -> None:
     old = new_platform()
     old.up()

@@ -100,7 +100,7 @@ def _fill(url: str) -> str:
                 token_hash=hash_token(token), secret_encrypted=b"", role="owner", scopes=[], created_by=user_id,
             )
         )  # fmt: skip
-        project = Project(id=new_id(), organization_id=scope.organization_id, name="kept")
+        project = Project(id=new_id(), organization_id=scope.organization_id, name="kept", description="")
         session.add(project)
         session.flush()
         _charge(session, project)
