@@ -28,7 +28,7 @@ from worker.training.trainer import Trainer
 
 COUNT, CLASSES, SIDE = 3000, 10, 28
 STEPS = 40
-LOOPS = 3
+LOOPS = 2
 """So many take turns: the trainer's checkpoints come by the clock, of which it has this part."""
 SETTINGS = Hyperparameters(epochs=10_000, checkpoint_every_seconds=15.0 * LOOPS)
 Step = Callable[[torch.Tensor], None]
