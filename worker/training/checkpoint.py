@@ -3,13 +3,17 @@
 A checkpoint is the folder `checkpoints/<step>/` under the work folder: `state.pt` (tensors, numbers, strings:
 read with `weights_only`, never unpickled code) and `manifest.json`, written last, with the digest of the
 other. The folder is built under another name, synced to disk and renamed.
+
+A training that goes on hands its state to a `CheckpointWriter`: the step pays for a copy of the tensors, a thread
+writes, syncs, digests and tells.
 """
 
 import hashlib
 import os
 import random
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +75,51 @@ def write_checkpoint(work_folder: Path, step: int, state: State) -> Path:
     _sync(checkpoints)
     _remove_old(checkpoints)
     return folder
+
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time beside the training. Used by one thread; `told` is called by another."""
+
+    def __init__(self, work_folder: Path, told: Callable[[int, Path], None]) -> None:
+        self._work_folder = work_folder
+        self._told = told
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def write(self, step: int, state: State) -> None:
+        """Begin to write a copy of `state`; a checkpoint that is still being written is waited for first.
+
+        Raises what writing that one raised.
+        """
+        self.finish()
+        self._thread = threading.Thread(target=self._run, args=(step, _copied(state)), name="checkpoint")
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait until what was begun is written and told. Raises what writing it raised."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self, step: int, state: State) -> None:
+        try:
+            self._told(step, write_checkpoint(self._work_folder, step, state))
+        except Exception as error:  # noqa: BLE001 - raised again where the training waits for it
+            self._error = error
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401 - any part of a state
+    """The same with tensors of its own on the CPU: the training goes on changing its."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {name: _copied(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(each) for each in value)
+    return value
 
 
 def read_checkpoint(folder: Path, step: int | None = None) -> Checkpoint:

@@ -13,11 +13,11 @@ from worker.jobprocess import JobError, JobProcess, JobStopped
 from worker.training.augmentation import build_augmentation
 from worker.training.batches import DeviceSplit
 from worker.training.checkpoint import (
+    CheckpointWriter,
     random_state,
     read_checkpoint,
     restore_random_state,
     seed_random,
-    write_checkpoint,
 )
 from worker.training.config import Hyperparameters
 from worker.training.eager import EagerAdamW, EagerSGD, without_compiler
@@ -78,6 +78,7 @@ class Trainer:
         self._sums = torch.zeros((2, 2), dtype=torch.float64, device=device)
         self._process = process
         self._recorder = MetricRecorder(process)
+        self._checkpoints = CheckpointWriter(process.work_folder, process.checkpoint_written)
         self._started_at = self._told_at = self._checkpoint_at = time.monotonic()
         self._told_step = 0
         self._written_step = -1
@@ -94,6 +95,7 @@ class Trainer:
             self._tell()
             self._close_epoch(evaluate(self.model, self.validation, self._classes, self.compute))
             self._checkpoint_if_due(epoch_closed=True)
+        self._checkpoints.finish()
         self._recorder.flush()
 
     def advance(self, indices: Tensor) -> None:
@@ -241,18 +243,18 @@ class Trainer:
         if by_time or by_epoch or self._process.stop_requested:
             self._checkpoint()
         if self._process.stop_requested:
+            self._checkpoints.finish()
             self._tell()
             raise JobStopped
 
     def _checkpoint(self) -> None:
-        """Write and tell; a checkpoint of the same step already told is as good.
+        """Write and tell, beside the training; a checkpoint of the same step already begun is as good.
 
         Metrics go first: a training resumed from here does not measure what came before again.
         """
         if self._written_step != self.position.step:
             self._recorder.flush()
-            folder = write_checkpoint(self._process.work_folder, self.position.step, self.state())
-            self._process.checkpoint_written(self.position.step, folder)
+            self._checkpoints.write(self.position.step, self.state())
             self._written_step = self.position.step
         self._checkpoint_at = time.monotonic()
 
