@@ -18,7 +18,7 @@ from tests.platform.waiting import until
 
 pytestmark = pytest.mark.integration
 
-# Answers `pong` on TCP and on a Unix socket; calls its parent each 20 ms and prints whether that was answered.
+# Answers `pong` on TCP and on a Unix socket; calls another again and again and prints since when, and how it went.
 SERVER = """
 import socket, sys, threading, time
 home, answering = sys.argv[1], int(sys.argv[2])
@@ -44,14 +44,15 @@ unix.listen()
 listen(unix)
 print(tcp.getsockname()[1], flush=True)
 while True:
+    began = time.monotonic()
     try:
         with socket.create_connection(("127.0.0.1", answering), timeout=5) as up:
             up.settimeout(5)
-            time.sleep(0.02)
+            time.sleep(0.2)
             up.sendall(b"ping")
-            print("answered" if up.recv(4) == b"pong" else "broken", flush=True)
+            print(began, "answered" if up.recv(4) == b"pong" else "broken", flush=True)
     except OSError:
-        print("broken", flush=True)
+        print(began, "broken", flush=True)
 """
 
 
@@ -97,8 +98,10 @@ class Served:
         assert stream is not None
         return stream.readline().strip()
 
-    def said(self) -> str:
-        return self._line(self.server)
+    def said(self) -> tuple[float, str]:
+        """When it began to call, and how that went."""
+        began, outcome = self._line(self.server).split()
+        return float(began), outcome
 
     def close(self) -> None:
         for process in (self.server, self.upstream):
@@ -120,8 +123,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def test_a_stopped_process_does_nothing_until_it_may_go_on(served: Served) -> None:
     with connected(served.tcp) as connection:
         assert ping(connection) == b"pong"
-        with stopped(psutil.Process(served.server.pid)):
-            assert psutil.Process(served.server.pid).status() == psutil.STATUS_STOPPED
+        process = psutil.Process(served.server.pid)
+        with stopped(process):
+            assert until(lambda: process.status() == psutil.STATUS_STOPPED)
             connection.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 ping(connection)
@@ -144,12 +148,17 @@ def test_a_process_that_is_cut_off_is_reached_by_nobody(served: Served) -> None:
 
 
 def test_a_process_that_is_cut_off_reaches_nobody(served: Served) -> None:
-    assert until(lambda: served.said() == "answered")
+    assert until(lambda: served.said()[1] == "answered")
     with cut_off(psutil.Process(served.server.pid)):
-        served.said()  # may have been on its way
-        time.sleep(0.3)
-    assert "answered" not in {served.said() for _ in range(3)}, "what it said while it was cut off"
-    assert until(lambda: served.said() == "answered")
+        began = time.monotonic()
+        time.sleep(2)
+        ended = time.monotonic()
+    meanwhile: list[str] = []
+    while (said := served.said())[0] < ended - 0.5:
+        meanwhile += [said[1]] if said[0] > began else []
+    assert meanwhile
+    assert set(meanwhile) == {"broken"}
+    assert until(lambda: served.said()[1] == "answered")
 
 
 @pytest.mark.skipif(not can_mount(), reason="mounting takes root")
