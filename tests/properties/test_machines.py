@@ -106,7 +106,7 @@ def test_a_few_games(name: str, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("name", GAMES)
 def test_many_games(name: str, request: pytest.FixtureRequest) -> None:
     games, moves = GAMES[name]
-    play(request.getfixturevalue(name), games=6 * games, moves=2 * moves, always_the_same=False)
+    play(request.getfixturevalue(name), games=4 * games, moves=3 * moves // 2, always_the_same=False)
 
 
 def test_every_move_in_the_code_is_legal_and_every_state_is_reachable() -> None:
