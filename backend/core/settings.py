@@ -19,26 +19,37 @@ class DatabaseSettings(BaseModel):
     """SQLAlchemy URLs (`postgresql+psycopg://…`), one per database role; None = not given to this process."""
 
     admin_url: SecretStr | None = None
+    """A superuser's, for `migrate` alone: it creates roles and database where they are missing."""
     owner_url: SecretStr | None = None
+    """Of the role that owns the tables; for `migrate` alone."""
     app_url: SecretStr | None = None
+    """Of the role *app*: the API's. It sees the tenant of the transaction."""
     controller_url: SecretStr | None = None
+    """Of the role *controller*: the control workers'."""
     operator_url: SecretStr | None = None
+    """Of the role *operator*, which only reads: the admin console's."""
     pool_size: int = Field(default=10, ge=1, le=200)
+    """Connections that a process keeps, and as many again under load."""
 
 
 class RolePasswords(BaseModel):
     """Passwords the `migrate` step gives the database roles it creates."""
 
     owner: SecretStr | None = None
+    """Of `modelyard_owner`."""
     app: SecretStr | None = None
+    """Of `modelyard_app`."""
     controller: SecretStr | None = None
+    """Of `modelyard_controller`."""
     operator: SecretStr | None = None
+    """Of `modelyard_operator`."""
 
 
 class BrokerSettings(BaseModel):
     """Redis-protocol broker. `url` is the control plane's own user; agents get derived users."""
 
     url: SecretStr | None = None
+    """The control plane's own broker user."""
     agent_secret: SecretStr | None = None
     """Agents' broker passwords are an HMAC of the instance id under this secret."""
 
@@ -47,9 +58,13 @@ class ApiSettings(BaseModel):
     """Where the API and the dashboard listen, and how others reach them."""
 
     host: str = "127.0.0.1"
+    """Address that the API and the dashboard listen on."""
     port: int = Field(default=8700, ge=1, le=65535)
+    """Their port."""
     internal_url: str | None = None
+    """Where agents and gateways reach the API; default: host and port."""
     max_body_bytes: int = 64 * 1024 * 1024
+    """Largest request body; routes that stream have limits of their own."""
 
     @property
     def url(self) -> str:
@@ -61,8 +76,11 @@ class GatewaySettings(BaseModel):
     """Where inference is answered."""
 
     host: str = "127.0.0.1"
+    """Address that inference is answered on."""
     port: int = Field(default=8701, ge=1, le=65535)
+    """Its port."""
     token: SecretStr | None = None
+    """What gateways show the API to read the routing table."""
 
 
 class SecuritySettings(BaseModel):
@@ -71,8 +89,11 @@ class SecuritySettings(BaseModel):
     master_key: SecretStr | None = None
     """Base64 of 32 random bytes; wraps every organization's key."""
     session_hours: int = 24 * 7
+    """How long a log-in lasts."""
     secure_cookies: bool = False
+    """Cookies for HTTPS alone; set it behind a proxy that ends TLS."""
     argon2_memory_kib: int = Field(default=65536, ge=8)
+    """Memory of one password check."""
     argon2_iterations: int = Field(default=3, ge=1)
     """Cost of one password check (RFC 9106's second recommendation); lower only in tests."""
 
@@ -89,11 +110,17 @@ class ControlSettings(BaseModel):
     """Rhythm of the control plane, in seconds."""
 
     tick_seconds: float = 2.0
+    """How often the control worker looks at Postgres by itself."""
     lease_seconds: float = 30.0
+    """How long a row is a controller's; calls to the outside end in half of it."""
     heartbeat_seconds: float = 2.0
+    """How often agents report."""
     lost_after_seconds: float = 20.0
+    """Silence after which an instance counts as lost; only time the API was up counts."""
     boot_timeout_seconds: float = 120.0
+    """How long an instance may take from its request to its agent's hello."""
     stop_grace_seconds: float = 120.0
+    """How long a job that was asked to stop may write its checkpoint."""
     usage_slice_seconds: float = 50.0
     """Slices are looked for every few seconds, so this keeps them under the promised minute."""
 
@@ -102,6 +129,7 @@ class SandboxSettings(BaseModel):
     """Only the unsafe way out; the sandbox itself is found by the agent."""
 
     unsafe_no_sandbox: bool = False
+    """Run tenants' code without a sandbox; a banner says so. Never where tenants are strangers."""
 
 
 class Settings(BaseSettings):
@@ -110,16 +138,27 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_nested_delimiter="__", extra="ignore")
 
     home: Path = DEFAULT_HOME
+    """Folder of secrets, data and logs of this installation."""
     environment: Literal["development", "test", "production"] = "development"
+    """Unsafe defaults are refused outside development."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line that is logged."""
     database: DatabaseSettings = DatabaseSettings()
+    """Postgres."""
     roles: RolePasswords = RolePasswords()
+    """Passwords of its roles."""
     broker: BrokerSettings = BrokerSettings()
+    """Valkey or Redis."""
     api: ApiSettings = ApiSettings()
+    """The API and the dashboard."""
     gateway: GatewaySettings = GatewaySettings()
+    """The data plane."""
     security: SecuritySettings = SecuritySettings()
+    """Keys and cookies."""
     control: ControlSettings = ControlSettings()
+    """Rhythm."""
     sandbox: SandboxSettings = SandboxSettings()
+    """The sandbox."""
 
     @field_validator("control")
     @classmethod
