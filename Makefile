@@ -125,3 +125,9 @@ bench: $(STAMPS)/dev
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build/docs frontend/static frontend/assets/node_modules docs/node_modules
+
+# --- fuzz: `make fuzz SEEDS=1,2,3 FUZZ_SECONDS=600`, each seed as each of four roles ------------------
+
+.PHONY: fuzz
+fuzz: system-run $(STAMPS)/dev $(STAMPS)/assets
+	SEEDS=$(or $(SEEDS),1,2,3) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 36000

@@ -34,7 +34,7 @@ CROSSES_TENANTS = {
     "worker/tasks/fleet.py": "leases instances, then acts as their tenant",
     "worker/tasks/idempotency.py": "purges kept answers that are over",
     "worker/tasks/jobs.py": "leases jobs, then acts as their tenant",
-    "worker/undisturbed.py": "keeps a batch whole where one row of it fails; each row acts as its tenant",
+    "worker/undisturbed.py": "counts due instances of all tenants; acts for none",
 }
 """Modules that open a transaction without a tenant, or become one tenant's; and why."""
 
