@@ -128,6 +128,8 @@ clean:
 
 # --- fuzz: `make fuzz SEEDS=1,2,3 FUZZ_SECONDS=600`, each seed as each of four roles ------------------
 
+SEEDS ?= 1,2,3
+FUZZ_SECONDS ?= 300
 .PHONY: fuzz
 fuzz: system-run $(STAMPS)/dev $(STAMPS)/assets
-	SEEDS=$(or $(SEEDS),1,2,3) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 36000
+	SEEDS=$(SEEDS) FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 36000
