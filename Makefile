@@ -125,3 +125,11 @@ bench: $(STAMPS)/dev
 
 clean:
 	rm -rf $(VENV) $(STAMPS) build/docs frontend/static frontend/assets/node_modules docs/node_modules
+
+# --- fuzz: `make fuzz SEEDS=1,2,3 FUZZ_SECONDS=600`, each seed as each of four roles ------------------
+
+SEEDS ?= 1,2,3
+FUZZ_SECONDS ?= 300
+.PHONY: fuzz
+fuzz: system-run $(STAMPS)/dev $(STAMPS)/assets
+	SEEDS=$(SEEDS) FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 36000

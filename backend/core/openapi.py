@@ -21,6 +21,7 @@ from backend.core.errors import (
     InternalError,
     InvalidRequest,
     InvalidValue,
+    NoSpace,
     TooLarge,
     Unavailable,
 )
@@ -116,7 +117,7 @@ def _errors(route: APIRoute) -> Iterator[type[DomainError]]:
     methods = route.methods or set()
     if not methods & _CHANGING:
         return
-    yield ConflictingChange
+    yield from (ConflictingChange, NoSpace)
     if permission is not None:
         yield CrossSiteRequest
         if methods & METHODS and route.path.startswith(PUBLIC):

@@ -19,27 +19,37 @@ class DatabaseSettings(BaseModel):
     """SQLAlchemy URLs (`postgresql+psycopg://…`), one per database role; None = not given to this process."""
 
     admin_url: SecretStr | None = None
+    """A superuser's, for `migrate` alone: it creates roles and database where they are missing."""
     owner_url: SecretStr | None = None
+    """Of the role that owns the tables; for `migrate` alone."""
     app_url: SecretStr | None = None
+    """Of the role *app*: the API's. It sees the tenant of the transaction."""
     controller_url: SecretStr | None = None
+    """Of the role *controller*: the control workers'."""
     operator_url: SecretStr | None = None
+    """Of the role *operator*, which only reads: the admin console's."""
     pool_size: int = Field(default=10, ge=1, le=200)
-    """Connections of one process at a time; more requests wait."""
+    """Connections that a process keeps, and as many again under load."""
 
 
 class RolePasswords(BaseModel):
     """Passwords the `migrate` step gives the database roles it creates."""
 
     owner: SecretStr | None = None
+    """Of `modelyard_owner`."""
     app: SecretStr | None = None
+    """Of `modelyard_app`."""
     controller: SecretStr | None = None
+    """Of `modelyard_controller`."""
     operator: SecretStr | None = None
+    """Of `modelyard_operator`."""
 
 
 class BrokerSettings(BaseModel):
     """Redis-protocol broker. `url` is the control plane's own user; agents get derived users."""
 
     url: SecretStr | None = None
+    """The control plane's own broker user."""
     agent_secret: SecretStr | None = None
     """Agents' broker passwords are an HMAC of the instance id under this secret."""
 
@@ -48,7 +58,9 @@ class ApiSettings(BaseModel):
     """Where the API and the dashboard listen, and how others reach them."""
 
     host: str = "127.0.0.1"
+    """Address that the API and the dashboard listen on."""
     port: int = Field(default=8700, ge=1, le=65535)
+    """Their port."""
     internal_url: str | None = None
     """Address that agents and gateways use; default: host and port."""
     max_body_bytes: int = 64 * 1024 * 1024
@@ -64,7 +76,9 @@ class GatewaySettings(BaseModel):
     """Where inference is answered."""
 
     host: str = "127.0.0.1"
+    """Address that inference is answered on."""
     port: int = Field(default=8701, ge=1, le=65535)
+    """Its port."""
     token: SecretStr | None = None
     """Bearer token with which gateways read the routing table."""
 
@@ -79,6 +93,7 @@ class SecuritySettings(BaseModel):
     secure_cookies: bool = False
     """Send cookies over TLS only: set it behind a TLS proxy."""
     argon2_memory_kib: int = Field(default=65536, ge=8)
+    """Memory of one password check."""
     argon2_iterations: int = Field(default=3, ge=1)
     """Cost of one password check (RFC 9106's second recommendation); lower only in tests."""
 
@@ -127,14 +142,23 @@ class Settings(BaseSettings):
     environment: Literal["development", "test", "production"] = "development"
     """`production` writes logs as JSON lines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line that is logged."""
     database: DatabaseSettings = DatabaseSettings()
+    """Postgres."""
     roles: RolePasswords = RolePasswords()
+    """Passwords of its roles."""
     broker: BrokerSettings = BrokerSettings()
+    """Valkey or Redis."""
     api: ApiSettings = ApiSettings()
+    """The API and the dashboard."""
     gateway: GatewaySettings = GatewaySettings()
+    """The data plane."""
     security: SecuritySettings = SecuritySettings()
+    """Keys and cookies."""
     control: ControlSettings = ControlSettings()
+    """Rhythm."""
     sandbox: SandboxSettings = SandboxSettings()
+    """The sandbox."""
 
     @field_validator("control")
     @classmethod

@@ -50,12 +50,20 @@ class StorageUnavailable(Unavailable):
     """The object store does not answer, or not as it should."""
 
     code = "storage_unavailable"
+    title = "The object store is down"
+    remedy = "try again in some seconds"
 
 
 class StorageFull(NoSpace):
     """The object store has no room left."""
 
     code = "storage_full"
+    title = "The object store is full"
+    remedy = "the platform's administrator must make room where its objects lie"
+
+
+STORED = (StorageUnavailable, StorageFull)
+"""What stops a route that keeps objects."""
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import InvalidCursor, Page, PageParameters, PageRequest
 from backend.core.problems import may_raise, raises
-from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, new_spool
+from backend.core.storage import CHUNK_BYTES, STORED, DigestMismatch, ObjectMissing, StorageUnavailable, new_spool
 from backend.datasets import service
 from backend.datasets.errors import (
     DatasetHasVersions,
@@ -113,7 +113,7 @@ def update_dataset(dataset_id: UUID, body: DatasetUpdate, principal: Writer, ses
     "/datasets/{dataset_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     tags=["datasets"],
-    responses=raises(DatasetNotFound, DatasetHasVersions),
+    responses=raises(DatasetNotFound, DatasetHasVersions, StorageUnavailable),
 )
 def delete_dataset(dataset_id: UUID, principal: Writer, request: Request) -> None:
     """Delete a dataset that has no versions. 409 `dataset_has_versions`."""
@@ -187,7 +187,7 @@ async def received_part(
     "/uploads/{upload_id}/parts/{number}",
     tags=["uploads"],
     openapi_extra=PART_BODY,
-    responses=raises(UploadNotFound, UploadNotOpen, DigestMismatch),
+    responses=raises(UploadNotFound, UploadNotOpen, DigestMismatch, *STORED),
 )
 def put_part(
     *,
@@ -214,7 +214,7 @@ def put_part(
 @router.post(
     "/uploads/{upload_id}/complete",
     tags=["uploads"],
-    responses=raises(UploadNotFound, UploadNotOpen, UploadIncomplete, DigestMismatch, InvalidFiles),
+    responses=raises(UploadNotFound, UploadNotOpen, UploadIncomplete, DigestMismatch, InvalidFiles, *STORED),
 )
 def complete_upload(upload_id: UUID, principal: Writer, request: Request) -> UploadRead:
     """Check the whole file and add what it holds to the dataset, all or nothing.
@@ -225,7 +225,9 @@ def complete_upload(upload_id: UUID, principal: Writer, request: Request) -> Upl
     return UploadRead.model_validate(service.complete_upload(state.database, state.storage, principal, upload_id))
 
 
-@router.delete("/uploads/{upload_id}", tags=["uploads"], responses=raises(UploadNotFound, UploadNotOpen))
+@router.delete(
+    "/uploads/{upload_id}", tags=["uploads"], responses=raises(UploadNotFound, UploadNotOpen, StorageUnavailable)
+)
 def abort_upload(upload_id: UUID, principal: Writer, request: Request) -> UploadRead:
     """Give an upload up; its parts are removed. 409 `upload_not_open` when it has ended otherwise."""
     state = request.app.state
@@ -239,7 +241,7 @@ def abort_upload(upload_id: UUID, principal: Writer, request: Request) -> Upload
     "/datasets/{dataset_id}/versions",
     status_code=status.HTTP_201_CREATED,
     tags=["dataset versions"],
-    responses=raises(DatasetNotFound, SingleClass, TooFewFiles, SplitInvalid),
+    responses=raises(DatasetNotFound, SingleClass, TooFewFiles, SplitInvalid, *STORED),
 )
 def create_version(dataset_id: UUID, body: VersionCreate, principal: Writer, request: Request) -> VersionRead:
     """Freeze the dataset's files into a version. 422 `single_class`, `too_few_files`, `split_invalid`."""
@@ -271,7 +273,7 @@ def tag_version(version_id: UUID, body: VersionUpdate, principal: Writer, sessio
 @router.get(
     "/dataset-versions/{version_id}/files",
     tags=["dataset versions"],
-    responses=raises(DatasetVersionNotFound, InvalidCursor, ObjectMissing),
+    responses=raises(DatasetVersionNotFound, InvalidCursor, ObjectMissing, StorageUnavailable),
 )
 def list_files(
     *,
@@ -294,7 +296,7 @@ def list_files(
     "/dataset-versions/{version_id}/files/{sha256}",
     tags=["dataset versions"],
     response_class=Response,
-    responses=raises(DatasetVersionNotFound, FileNotInVersion, ObjectMissing),
+    responses=raises(DatasetVersionNotFound, FileNotInVersion, ObjectMissing, StorageUnavailable),
 )
 def get_file(version_id: UUID, sha256: Digest, principal: Reader, request: Request) -> Response:
     """The content of one file, as it was uploaded."""

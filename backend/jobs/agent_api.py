@@ -17,7 +17,15 @@ from backend.core.db import Database
 from backend.core.errors import Invalid, NotFound, TooLarge
 from backend.core.problems import may_raise, raises
 from backend.core.settings import Settings
-from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, new_spool
+from backend.core.storage import (
+    CHUNK_BYTES,
+    STORED,
+    DigestMismatch,
+    ObjectMissing,
+    ObjectStore,
+    StorageUnavailable,
+    new_spool,
+)
 from backend.datasets.service import record_blob
 from backend.fleet import subjects
 from backend.fleet import sync as agents
@@ -48,6 +56,9 @@ class BlobNotReadable(NotFound):
     code = "blob_not_found"
     title = "Blob not found"
     remedy = "read only what the assignment's inputs name"
+
+
+_READING = (MalformedMessage, AssignmentNotFound, StaleEpoch, BlobNotReadable, ObjectMissing, StorageUnavailable)
 
 
 @may_raise(TooLarge)
@@ -83,7 +94,7 @@ def hello(request: Request, body: Body) -> Response:
         return _answer(agents.hello(session, agent.scope, agent.instance_id, said, request.app.state.settings))
 
 
-@router.post("/sync", responses=raises(InstanceTokenUnknown, MalformedMessage))
+@router.post("/sync", responses=raises(InstanceTokenUnknown, MalformedMessage, *STORED))
 def sync(request: Request, body: Body) -> Response:
     """Reports and heartbeats in, desired state out."""
     state = request.app.state
@@ -117,7 +128,9 @@ def _store_logs(storage: ObjectStore, organization_id: UUID, mine: set[str], sai
 
 @router.get(
     "/assignments/{assignment_id}/blobs/{sha256}",
-    responses=raises(MalformedMessage, AssignmentNotFound, StaleEpoch, BlobNotReadable, ObjectMissing),
+    responses=raises(
+        MalformedMessage, AssignmentNotFound, StaleEpoch, BlobNotReadable, ObjectMissing, StorageUnavailable
+    ),
 )
 def read_blob(
     request: Request, agent: AgentCaller, assignment_id: UUID, sha256: str, epoch: Epoch
@@ -136,7 +149,9 @@ class BatchRequest(msgspec.Struct):
 
 @router.post(
     "/assignments/{assignment_id}/blobs/batch",
-    responses=raises(MalformedMessage, AssignmentNotFound, StaleEpoch, BlobNotReadable, ObjectMissing),
+    responses=raises(
+        MalformedMessage, AssignmentNotFound, StaleEpoch, BlobNotReadable, ObjectMissing, StorageUnavailable
+    ),
 )
 def read_blobs(
     request: Request, agent: AgentCaller, assignment_id: UUID, epoch: Epoch, body: Body
@@ -158,7 +173,7 @@ def read_blobs(
 
 @router.put(
     "/assignments/{assignment_id}/blobs/{sha256}",
-    responses=raises(MalformedMessage, AssignmentNotFound, StaleEpoch, DigestMismatch),
+    responses=raises(MalformedMessage, AssignmentNotFound, StaleEpoch, DigestMismatch, *STORED),
 )
 async def write_blob(request: Request, agent: AgentCaller, assignment_id: UUID, sha256: str, epoch: Epoch) -> Response:
     """A file of a checkpoint or a result. The digest is checked; a stale epoch is refused before and after."""

@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
-from backend.core.storage import CHUNK_BYTES
+from backend.core.storage import CHUNK_BYTES, StorageUnavailable
 from backend.jobs import logs, metrics, service
 from backend.jobs.errors import SUBMITTED, JobAlreadyFinished, JobNotFound
 from backend.jobs.models import Job
@@ -174,7 +174,7 @@ def export_metrics(
     )
 
 
-@router.get("/jobs/{job_id}/logs", responses=raises(JobNotFound))
+@router.get("/jobs/{job_id}/logs", responses=raises(JobNotFound, StorageUnavailable))
 def read_logs(
     request: Request,
     principal: Reader,

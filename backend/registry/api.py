@@ -11,7 +11,7 @@ from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
-from backend.core.storage import ObjectMissing
+from backend.core.storage import ObjectMissing, StorageUnavailable
 from backend.registry import service
 from backend.registry.errors import AlreadyReviewed, ArtifactFileNotFound, ModelNotFound, ModelVersionNotFound
 from backend.registry.models import Model, ModelVersion
@@ -101,7 +101,7 @@ def reject_version(
 @router.get(
     "/model-versions/{version_id}/files/{name:path}",
     response_class=StreamingResponse,
-    responses=raises(ModelVersionNotFound, ArtifactFileNotFound, ObjectMissing),
+    responses=raises(ModelVersionNotFound, ArtifactFileNotFound, ObjectMissing, StorageUnavailable),
 )
 def get_file(version_id: UUID, name: str, principal: Reader, request: Request) -> StreamingResponse:
     """Download one file of the artifact."""

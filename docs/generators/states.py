@@ -14,7 +14,7 @@ HEAD = """# States
 Every status that a resource can have, and every change that is legal. These dictionaries are what the engine checks
 before it writes a status; each change is an event (`from_status`, `to_status`, `reason`, `actor`, `at`).
 """
-TITLES = {
+TITLES: dict[object, str] = {
     "JOB": "Job",
     "ATTEMPT": "Attempt",
     "ENDPOINT": "Endpoint",
@@ -41,8 +41,7 @@ class Machine:
     @property
     def title(self) -> str:
         """What people call it."""
-        known: dict[object, str] = dict(TITLES)
-        return known.get(self.name) or known[self.domain, self.name]
+        return TITLES.get(self.name) or TITLES[self.domain, self.name]
 
 
 def machines() -> Iterator[Machine]:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from tests.api.fuzzing import fuzz
 from tests.fixtures.database import Tenant
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(36_000)]
 SEEDS = os.environ.get("SEEDS", "1").split(",")
 SECONDS = os.environ.get("FUZZ_SECONDS", "30")
 

@@ -53,19 +53,22 @@ def house(
         "member_email": member.email,
         "stranger_email": stranger.email,
     }
-    yesterday = datetime.now(UTC) - timedelta(days=1)
-    tokens = {role: make_key(tenant, role) for role in ("owner", "viewer", "developer")} | {
-        "read-only": make_key(tenant, "owner", scopes=["read"]),
-        "revoked": make_key(tenant, "owner", revoked_at=yesterday),
-        "expired": make_key(tenant, "owner", expires_at=yesterday),
-        "unknown": "my_unknown",
-        "cookie": _session(app, owner),
-    }
+    tokens = _tokens(make_key, tenant) | {"cookie": _session(app, owner)}
     made = House(app, api_settings, controller_database, world, estate, ids, tokens)
     tokens["agent"], more = agent_of(made)
     ids |= more
     _made.append(made)
     return made
+
+
+def _tokens(make_key: Callable[..., str], tenant: Tenant) -> dict[str, str]:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    return {role: make_key(tenant, role) for role in ("owner", "viewer", "developer")} | {
+        "read-only": make_key(tenant, "owner", scopes=["read"]),
+        "revoked": make_key(tenant, "owner", revoked_at=yesterday),
+        "expired": make_key(tenant, "owner", expires_at=yesterday),
+        "unknown": "my_unknown",
+    }
 
 
 def _session(app: FastAPI, person: Person) -> str:

@@ -1,7 +1,7 @@
 """Causes in the public API: what every route shares, identity, projects, billing."""
 
 from tests.catalogue.cause import NOBODY, Call, Cause, delete, get, post, put
-from tests.catalogue.files import opened
+from tests.catalogue.files import open_upload
 
 PROJECT = {"project_id": "{project_id}"}
 KEYED = {"Idempotency-Key": "{key}"}
@@ -31,8 +31,13 @@ SHARED = (
     Cause("too_large", post("/projects", text="{}", headers={"Content-Length": "99999999999"})),
     Cause("conflicting_change", post("/datasets", {"project_id": "{going_id}", "name": "late", "kind": "image"}),
           stage="project_going"),
-    Cause("internal_error", put("/uploads/{own_id}/parts/1", file="part.bin"), stage="storage_broken",
-          before=(post("/datasets/{dataset_id}/uploads", opened("part.bin"), saves={"own_id": "id"}),)),
+    Cause("internal_error", post("/api-keys", {"name": "robot"}), stage="other_master_key"),
+    Cause("storage_unavailable", put("/uploads/{own_id}/parts/1", file="part.bin"), stage="storage_broken",
+          before=(open_upload("part.bin"),)),
+    Cause("storage_full", put("/uploads/{own_id}/parts/1", file="large.bin"), stage="storage_full",
+          before=(open_upload("large.bin", part_size_bytes=16 * 1024**2),)),
+    Cause("no_space", put("/uploads/{own_id}/parts/1", file="large.bin"), stage="host_full",
+          before=(open_upload("large.bin", part_size_bytes=16 * 1024**2),)),
     Cause("unavailable", get("/me"), stage="database_down"),
     Cause("unavailable", Call("GET", "/health/ready"), stage="database_down", caller="nobody"),
     Cause("schema_unknown", Call("GET", "/health/ready"), stage="other_schema", caller="nobody"),

@@ -3,15 +3,10 @@
 from typing import Any
 
 from tests.catalogue.cause import NOBODY, Cause, delete, get, patch, post, put
-from tests.catalogue.files import opened
+from tests.catalogue.files import open_upload
 
 PROJECT = {"project_id": "{project_id}"}
 NO_DIGEST = "0" * 64
-
-
-def open_upload(name: str, dataset: str = "{dataset_id}", **other: Any) -> Any:
-    """Open an upload of a file; `{own_id}` is its id."""
-    return post(f"/datasets/{dataset}/uploads", {**opened(name), **other}, saves={"own_id": "id"})
 
 
 def variants(*weights: int, version: str = "{model_version_id}", names: str = "ab") -> dict[str, Any]:

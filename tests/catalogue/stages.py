@@ -5,13 +5,16 @@ to ask and more ids.
 """
 
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID, uuid4
 
+import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import delete
@@ -30,6 +33,7 @@ from backend.identity.service import authenticate_api_key
 from backend.projects.models import Project
 from tests.catalogue.cause import NOBODY
 from tests.endpoints.conftest import World
+from tests.fixtures.disks import Disks, can_mount
 from tests.security.estate import API, Estate
 
 
@@ -105,6 +109,48 @@ def other_schema(house: House) -> Iterator[Scene]:
     database = house.settings.database.model_copy(update={"app_url": house.settings.database.admin_url})
     with _changed(house, database=database) as app:
         yield Scene(app, {})
+
+
+@stage
+def other_master_key(house: House) -> Iterator[Scene]:
+    """The platform was started with another master key than its secrets were written with."""
+    security = house.settings.security.model_copy(update={"master_key": SecretStr("B" * 43 + "=")})
+    with _changed(house, security=security) as app:
+        yield Scene(app, {})
+
+
+@stage
+def storage_full(house: House) -> Iterator[Scene]:
+    """The file system of the object storage is full."""
+    with _full_disk() as folder, _changed(house, storage_url=f"file://{folder}") as app:
+        yield Scene(app, {})
+
+
+@stage
+def host_full(house: House) -> Iterator[Scene]:
+    """The file system for temporary files of the API's host is full."""
+    before = tempfile.tempdir
+    with _full_disk() as folder:
+        tempfile.tempdir = str(folder)
+        try:
+            yield Scene(house.app, {})
+        finally:
+            tempfile.tempdir = before
+
+
+@contextmanager
+def _full_disk() -> Iterator[Path]:
+    if not can_mount():
+        pytest.skip("mounting takes root")
+    home = Path(tempfile.mkdtemp(prefix="mydisk-"))
+    disks = Disks(home)
+    disks.mount()
+    try:
+        with disks.full("objects"):
+            yield disks.folder("objects")
+    finally:
+        disks.unmount()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @stage
