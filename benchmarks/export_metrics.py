@@ -57,7 +57,7 @@ def copied(stack: Stack, site: Site, job_id: UUID) -> tuple[float, list[list[str
     """Seconds of PostgreSQL's own COPY, and its rows."""
     with psycopg.connect(stack.postgres.superuser_dsn(f"modelyard_{site.name}")) as connection:
         began = time.perf_counter()
-        with connection.cursor().copy(COPIED.format(job=job_id)) as copy:  # type: ignore[arg-type]  # an id of ours
+        with connection.cursor().copy(COPIED.format(job=job_id)) as copy:
             content = b"".join(bytes(piece) for piece in copy)
         return time.perf_counter() - began, [line.split(",") for line in content.decode().splitlines()[1:]]
 

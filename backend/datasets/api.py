@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from backend.core.fields import ResourceName
-from backend.core.http import Reader, Transaction, Writer
+from backend.core.http import Reader, Transaction, Writer, gathered
 from backend.core.pagination import InvalidCursor, Page, PageParameters, PageRequest
 from backend.core.problems import may_raise, raises
 from backend.core.storage import CHUNK_BYTES, STORED, DigestMismatch, ObjectMissing, StorageUnavailable, new_spool
@@ -171,7 +171,7 @@ async def received_part(
     with new_spool() as spool:
         received = 0
         try:
-            async for chunk in request.stream():
+            async for chunk in gathered(request.stream()):
                 received += len(chunk)
                 if received > expected_bytes:
                     raise PartSizeMismatch(

@@ -16,8 +16,8 @@ from backend.core.problems import may_raise
 from backend.fleet.errors import InstanceTokenUnknown
 
 # One round trip: whose the token is, and row-level security sees that tenant (as `core.db.set_tenant` does).
-_FIND = text(
-    f"SELECT found.instance_id, found.organization_id,"  # noqa: S608 - a constant
+_FIND = (
+    "SELECT found.instance_id, found.organization_id,"  # noqa: S608 - a constant
     f" set_config('{TENANT_SETTING}', found.organization_id::text, true) FROM auth_instance(:presented) AS found"
 )
 
@@ -59,7 +59,7 @@ def _identify(session: Session, request: Request) -> AgentIdentity:
     if kind.lower() != "bearer" or not token:
         raise InstanceTokenUnknown("an instance token is required")
     digest = hashlib.sha256(token.strip().encode()).digest()
-    row = session.execute(_FIND, {"presented": digest}).one_or_none()
+    row = session.execute(text(_FIND), {"presented": digest}).one_or_none()
     if row is None:
         raise InstanceTokenUnknown("this instance token belongs to no living instance")
     return AgentIdentity(row.instance_id, row.organization_id)

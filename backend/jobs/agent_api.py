@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.core import wire
 from backend.core.db import Database
 from backend.core.errors import Invalid, NotFound, TooLarge
+from backend.core.http import gathered
 from backend.core.problems import may_raise, raises
 from backend.core.settings import Settings
 from backend.core.storage import (
@@ -194,7 +195,7 @@ async def write_blob(request: Request, agent: AgentCaller, assignment_id: UUID, 
 async def _put_stream(storage: ObjectStore, organization_id: UUID, sha256: str, stream: AsyncIterator[bytes]) -> int:
     """Spool the body off the event loop, then store it under its digest."""
     with new_spool() as spool:
-        async for chunk in stream:
+        async for chunk in gathered(stream):
             await run_in_threadpool(spool.write, chunk)
         spool.seek(0)
         chunks = iter(partial(spool.read, CHUNK_BYTES), b"")

@@ -41,8 +41,14 @@ def store_metrics(session: Session, scope: Scope, attempt: Attempt, report: wire
     rows = []
     for series in said.series:
         length = min(len(series.steps), len(series.values), len(series.times))
-        columns = {"steps": series.steps, "values": series.values, "times": series.times}
-        rows.append({"name": series.name} | {key: column[:length] for key, column in columns.items()})
+        rows.append(
+            {
+                "name": series.name,
+                "steps": series.steps[:length],
+                "values": series.values[:length],
+                "times": series.times[:length],
+            }
+        )
     JobRepository(session, scope).add_metric_chunks(attempt, epoch=report.epoch, seq=report.seq, rows=rows)
 
 
@@ -90,7 +96,11 @@ def _merged(series: Series, after_step: int | None) -> Series:
 def _thinned(series: Series, limit: int) -> Series:
     """At most `limit` points. Agents keep what is no number to themselves, so all are finite."""
     chosen = keep(series.values, series.steps, limit)
-    return Series(*([column[index] for index in chosen] for column in (series.steps, series.values, series.times)))
+    return Series(
+        [series.steps[index] for index in chosen],
+        [series.values[index] for index in chosen],
+        [series.times[index] for index in chosen],
+    )
 
 
 # --- export ---------------------------------------------------------------------------------------
