@@ -102,3 +102,12 @@ def test_a_flood_is_counted_in_bytes_and_lines(opened: Callable[[], Spool]) -> N
     assert "of output dropped" in lines[-2]
     assert lines[-1] == "end"
     assert len(rung) == len(bodies)
+
+
+def test_the_first_progress_and_the_first_step_are_told_at_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "a", 1)
+    reporter = Reporter(spool, lambda: 1.0, lambda: None)
+    for step in (0, 0, 1, 2, 3):
+        reporter.progress(Progress(step=step, total_steps=9, phase="x"))
+    told = [msgspec.json.decode(line, type=Report).body for line in spool.batch(10, 1 << 20)]
+    assert [body.step for body in told if isinstance(body, Progress)] == [0, 1]
