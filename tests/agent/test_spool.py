@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backend.core.wire import Logs, Report
+from backend.core.wire import Logs, Progress, Report
 from worker.agent import spool as spool_module
 from worker.agent.reporter import LOG_BURST_BYTES, Reporter
 from worker.agent.spool import Spool
@@ -104,8 +104,8 @@ def test_a_flood_is_counted_in_bytes_and_lines(opened: Callable[[], Spool]) -> N
     assert len(rung) == len(bodies)
 
 
-def test_the_first_progress_and_the_first_step_are_told_at_once(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", "a", 1)
+def test_the_first_progress_and_the_first_step_are_told_at_once(opened: Callable[[], Spool]) -> None:
+    spool = opened()
     reporter = Reporter(spool, lambda: 1.0, lambda: None)
     for step in (0, 0, 1, 2, 3):
         reporter.progress(Progress(step=step, total_steps=9, phase="x"))
