@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backend.core.wire import Logs, Report
+from backend.core.wire import Logs, Progress, Report
 from tests.fixtures.limits import files_end_at
 from worker.agent import spool as spool_module
 from worker.agent.reporter import LOG_BURST_BYTES, Reporter
@@ -134,3 +134,12 @@ def test_a_new_segment_that_finds_no_room_is_begun_later(
     _say(spool, 1)
     assert _seqs(spool) == [1, 2, 3, 4, 5]
     assert len(list(tmp_path.iterdir())) > 1
+
+
+def test_the_first_progress_and_the_first_step_are_told_at_once(opened: Callable[[], Spool]) -> None:
+    spool = opened()
+    reporter = Reporter(spool, lambda: 1.0, lambda: None)
+    for step in (0, 0, 1, 2, 3):
+        reporter.progress(Progress(step=step, total_steps=9, phase="x"))
+    told = [msgspec.json.decode(line, type=Report).body for line in spool.batch(10, 1 << 20)]
+    assert [body.step for body in told if isinstance(body, Progress)] == [0, 1]

@@ -22,6 +22,9 @@ With the API away the processes go on and the spool grows; it is replayed in ord
 killed, its processes die with it, and the next agent finds the folder, replays the spool and adds
 `Ended(failed, interruption)` with the seconds known last.
 
+An instance that has nothing to do keeps a process ready for the next attempt where the control plane says so:
+`standby`, whose docstring holds its lifecycle.
+
 Who does what: `agent` syncs and decides, `attempt` and `replica` each live one assignment in one thread,
 `process` starts and ends the sandboxed process, `sandbox` and `limits` say how, `inputs` and `uploads` move files,
 `reporter` and `spool` make what is seen into numbered reports, `control` speaks HTTP, `doorbell` listens.

@@ -14,7 +14,7 @@ Life of a training, attempt by attempt:
 6. `export` writes the artifact from the best weights: `model.safetensors`, `model.onnx` (its preprocessing
    inside), `signature.json`, and compares ONNX Runtime with torch on real images before anything is told.
 
-Modules: `config data images batches models augmentation schedule precision checkpoint metrics evaluation
-trainer export`. This file imports nothing, so that `python -m worker.training` can listen for SIGTERM before
-torch is loaded.
+Modules: `config data images batches models augmentation schedule precision eager checkpoint metrics evaluation
+trainer export`, and `preload`, which a standby calls before any job is known. This file imports nothing, so that
+`python -m worker.training` can listen for SIGTERM before torch is loaded.
 """
