@@ -16,7 +16,7 @@ PROGRESS = "reports.kind = 'progress' AND reports.body->>'phase' = '{0}'"
 ENDPOINTS = "EXISTS (SELECT 1 FROM endpoints WHERE name = %s AND ({0}))"
 CONFIGS = "(SELECT count(*) FROM endpoint_configs WHERE endpoint_id = endpoints.id) >= {0}"
 WRITTEN = {"uploading": ("artifact/signature.json", 1), "gate": ("candidates/*.onnx", 3)}
-"""Phases that files tell first: the last of the artifact (its upload follows), the last candidate (it is judged now)."""
+"""Phases that files tell first: the last one of the artifact (then uploaded), the last candidate (then judged)."""
 FINAL = ("completed", "failed", "stopped")
 
 SEEN: dict[tuple[str, str], str] = {
