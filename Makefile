@@ -10,13 +10,14 @@ export HF_HUB_OFFLINE := 1
 EXIT ?=
 WORKERS ?= 2
 
-.PHONY: help demo test quick lint types imports unit integration browser ci-long bench up clean system-run system-test
+.PHONY: help demo test quick lint types imports unit integration browser ci-long chaos bench up clean system-run system-test
 
 help:
 	@echo "make demo        set up, start the platform, run the whole job on real data (EXIT=1: stop afterwards)"
 	@echo "make test        set up, run every check"
 	@echo "make quick       lint, types, imports, unit tests (what every commit must pass)"
 	@echo "make ci-long     short seeded forms of the heavy suites"
+	@echo "make chaos       the kill matrix (SEED=1; FULL=1: every case; CASE=name: one; GO_ON=1: what is not green yet)"
 	@echo "make bench NAME=serving   one benchmark; its last line is JSON"
 	@echo "make up          start the platform on this machine"
 
@@ -100,6 +101,11 @@ browser: system-test $(STAMPS)/dev $(STAMPS)/assets
 
 ci-long: system-test $(STAMPS)/dev $(STAMPS)/assets
 	$(BIN)/python -m pytest -m 'slow and not gpu' --timeout 900
+
+# Each process in each phase, struck by a fault that the seed draws; evidence of red cases lies in build/chaos.
+chaos: system-run $(STAMPS)/dev $(STAMPS)/assets
+	@$(BIN)/python -m tests.chaos.matrix --seed $(or $(SEED),1) --homes $(or $(HOMES),4) \
+	  $(if $(FULL),--full --minutes 1000) $(if $(CASE),--case $(CASE)) $(if $(GO_ON),--again)
 
 bench: $(STAMPS)/dev
 	@test -n "$(NAME)" || { echo "make bench NAME=<name>, one of:"; ls benchmarks/*.py | xargs -n1 basename | sed 's/.py$$//' | grep -v __init__; exit 1; }

@@ -25,6 +25,9 @@ TINY_TRAINING = {
     "checkpoint_every_epochs": 10,
     "early_stopping": {"enabled": False},
 }
+ENGINE_PHASES = ("queued", "provisioning", "starting")
+"""What happens in these is the same for every kind of job."""
+SLEEP_SECONDS = 1.5
 LENIENT = {"max_accuracy_loss_points": 100.0, "minimum_speedup": 0.0, "calibration_images": 64}
 JOB_TAGS = """
     SELECT tag FROM instances
@@ -77,13 +80,15 @@ class Subject:
 
 
 class JobSubject(Subject):
-    """A real training job, or the compression of a real model."""
+    """A real training job, or the compression of a real model; only in phases that are the engine's alone, a sleep."""
 
     def tell(self) -> None:
         patiently(self._submit, taken=lambda _: None)
         eventually("the job to end", self._ended, seconds=ENDS_SECONDS)
 
     def _submit(self) -> Job | None:
+        if self.case.subject == TRAINING and self.case.phase in ENGINE_PHASES:
+            return self.client.jobs.sleep(self.home.project_id, self.name, seconds=SLEEP_SECONDS, max_attempts=5)
         if self.case.subject == TRAINING:
             return self.client.training_jobs.create(
                 self.home.project_id,
