@@ -149,6 +149,18 @@ def test_an_agent_that_dies_is_started_again(host: Host) -> None:
     assert all_gone([*before, *after], 0.0)
 
 
+def test_sockets_that_a_killed_agent_left_go_with_its_machine(host: Host) -> None:
+    host.provider.create("i-1", "local.cpu", ENVIRONMENT)
+    agent = host.processes("i-1")[0]
+    (left,) = host.socket.parent.glob(f"*/sockets-of-{agent.pid}")
+    assert left.parent.stat().st_mode & 0o777 == 0o711, "replicas and gateways are other users"
+    agent.kill()
+    assert until(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
+    host.provider.terminate("i-1")
+    assert until(host.is_terminated("i-1"))
+    assert not left.parent.exists()
+
+
 def test_a_machine_whose_process_one_is_killed_boots_again(host: Host) -> None:
     host.provider.create("i-1", "local.cpu", ENVIRONMENT)
     before = host.processes("i-1")

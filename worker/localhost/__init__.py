@@ -8,7 +8,8 @@
 - `DELETE /machines/<tag>` → the machine, from now on shutting down
 - `POST /faults` {operation: "create", reason}: the next create fails with that reason (for tests)
 
-A machine is a folder (`home/instances/<tag>`), a process one (`machine_init.py`) that keeps an agent running as
+A machine is a folder (`home/instances/<tag>`), a short one for sockets beside PATH (or in
+`MODELYARD_AGENT_RUNTIME`), a process one (`machine_init.py`) that keeps an agent running as
 systemd would, and all that the agent started. Its life: pending (asked for, on record) → running (process one
 exists) → shutting-down (SIGTERM to the agent's process group, a grace, then SIGKILL to everything of the
 machine) → terminated (no process of it is left; its folder is gone).

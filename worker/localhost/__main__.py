@@ -37,7 +37,8 @@ def main(
     except BlockingIOError:
         sys.exit(f"another local provider serves {home}")
     command = json.loads(agent_command) if agent_command else [sys.executable, "-P", "-m", "worker.agent"]
-    cloud = Cloud(Place(home=home, agent_command=command, grace_seconds=grace_seconds))
+    runtime = Path(os.environ.get("MODELYARD_AGENT_RUNTIME") or socket.absolute().parent)
+    cloud = Cloud(Place(home=home, runtime=runtime, agent_command=command, grace_seconds=grace_seconds))
     _serve(cloud, socket)
 
 

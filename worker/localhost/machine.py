@@ -4,6 +4,7 @@ A lock of its own lets `stop` come from any thread; all else is the loop's. The 
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -33,6 +34,7 @@ _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
 _STEADY_AFTER_SECONDS = 60.0
 _LOOK_SECONDS = 2.0
+_RUNTIME_VARIABLE = "MODELYARD_AGENT_RUNTIME"
 _ROOT = Path(__file__).parents[2]
 _INIT = Path(__file__).with_name("machine_init.py")
 # What an agent may inherit from the daemon's environment: nothing that is a credential.
@@ -45,7 +47,6 @@ _INHERITED = (
     "TMPDIR",
     "PYTHONPATH",
     "LD_LIBRARY_PATH",
-    "MODELYARD_AGENT_RUNTIME",
 )
 _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "XDG_", "MODELYARD_UNSAFE_", "MODELYARD_SANDBOX__")
 
@@ -64,12 +65,18 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """What all machines of a host share."""
 
     home: Path
+    runtime: Path
+    """A short folder that other users may pass through, for sockets."""
     agent_command: Sequence[str]
     grace_seconds: float
 
     def folder(self, tag: str) -> Path:
         """The machine's disk."""
         return self.home / "instances" / tag
+
+    def sockets(self, tag: str) -> Path:
+        """Where the machine's agent makes folders of sockets: they outlive a killed agent, and not the machine."""
+        return self.runtime / f"m-{hashlib.sha256(mark_of(self.home, tag).encode()).hexdigest()[:8]}"
 
     def environment_file(self, tag: str) -> Path:
         """The environment it was created with (0600: it holds the instance's token)."""
@@ -204,6 +211,9 @@ class Machine:
             # In its cgroup before its first instruction, so that nothing it starts is outside.
             join = ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(cgroup / "cgroup.procs")]
             command = [*join, *command]
+        sockets = self._place.sockets(self.tag)
+        sockets.mkdir(mode=0o711, exist_ok=True)
+        sockets.chmod(0o711)  # whatever the umask says: replicas and gateways are other users
         log = self._place.home / "logs" / f"instance-{self.tag}.log"
         log.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -242,6 +252,7 @@ class Machine:
         )
         search = [str(_ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
         own = {
+            _RUNTIME_VARIABLE: str(self._place.sockets(self.tag)),
             MARK_VARIABLE: mark_of(self._place.home, self.tag),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(search),
@@ -283,5 +294,6 @@ class Machine:
     def _clean_up(self) -> None:
         self._own().drop_cgroup()
         shutil.rmtree(self._place.folder(self.tag), ignore_errors=True)
+        shutil.rmtree(self._place.sockets(self.tag), ignore_errors=True)
         self._place.environment_file(self.tag).unlink(missing_ok=True)
         self.apply(self._log.append("terminated", self.tag))

@@ -9,6 +9,8 @@ KILL, STOP, DISK, CUT = "kill", "stop", "disk", "cut"
 FAULTS = (KILL, STOP, DISK, CUT)
 HOLD_SECONDS = {KILL: 0.0, STOP: 30.0, DISK: 8.0, CUT: 8.0}
 """How long a fault lasts before it is undone."""
+LAST = 8
+"""So many short cases come at the end, when homes run out of cases."""
 
 TRAINING, COMPRESSION, ENDPOINT = "training", "compression", "endpoint"
 PHASES: dict[str, tuple[str, ...]] = {
@@ -107,10 +109,11 @@ def sample(seed: int, faults: Sequence[str] = FAULTS) -> list[Case]:
 
 
 def spread(cases: Iterable[Case], chance: random.Random) -> list[Case]:
-    """Shuffled; the long ones first, so that no home is left alone with one at the end."""
+    """Shuffled, so that homes seldom wait or compute all at once; none of the longest is left for the end."""
     mixed = sorted(cases)
     chance.shuffle(mixed)
-    return sorted(mixed, key=lambda case: -HOLD_SECONDS[case.fault])
+    short = [case for case in mixed if case.fault != STOP][-LAST:]
+    return [case for case in mixed if case not in short] + short
 
 
 def find(name: str) -> Case:

@@ -12,6 +12,7 @@ from tests.fixtures.platform import RunningPlatform
 from worker.localhost.belongings import mark_of
 
 GONE_SECONDS = 90.0
+CGROUPS = Path("/sys/fs/cgroup")
 LEASED = ("jobs", "endpoints", "instances")
 UNRATED = """
     SELECT count(*) FROM usage_records JOIN instances ON instances.id::text = detail->>'instance_id'
@@ -70,8 +71,21 @@ def check_nothing_left(platform: RunningPlatform, rows: Rows, kept: Callable[[],
         must(there == kept(), f"{folder} holds {there}, not {kept()}")
     staged = [str(path) for path in (platform.home / "objects").rglob("*#*")]
     must(not staged, f"temporary objects are left: {staged}")
+    check_outside(rows)
     refused = [str(path) for path in platform.home.glob("instances/*/refused-usage/*")]
     must(not refused, f"usage segments were refused: {refused}")
+
+
+def check_outside(rows: Rows) -> None:
+    """Nor a folder of sockets or a cgroup of an assignment that has ended on a machine that is gone. Raises Red."""
+    gone = "JOIN instances ON instances.id = instance_id WHERE instances.terminated_at IS NOT NULL"
+    sockets = rows.all(f"SELECT socket_path FROM replicas {gone} AND socket_path IS NOT NULL")  # noqa: S608 - a constant
+    left = [path for (path,) in sockets if Path(path).parent.exists()]
+    must(not left, f"sockets of replicas are left: {left}")
+    ids = {str(id_) for (id_,) in rows.all(f"SELECT assignments.id FROM assignments {gone}")}  # noqa: S608 - a constant
+    groups = [str(each) for each in CGROUPS.glob("*/modelyard-*-*") if each.name.partition("-")[2][:36] in ids]
+    groups += [str(each) for each in CGROUPS.glob("modelyard-*-*") if each.name.partition("-")[2][:36] in ids]
+    must(not groups, f"cgroups are left: {groups}")
 
 
 def _no_expired_lease(rows: Rows, table: str) -> bool:

@@ -170,11 +170,11 @@ class Home:
         tags = [*self.steady_tags(), *subject.tags(self.rows)]
         if case.process in ON_INSTANCE:
             tags = self._tags_to_come(subject)
+        struck = where(self.rows, case.subject, subject.name)
         with STRIKES[case.fault](self.platform, case.process, find(self.platform, case.process, tags)):
-            if HOLD_SECONDS[case.fault]:
-                time.sleep(HOLD_SECONDS[case.fault])
+            time.sleep(HOLD_SECONDS[case.fault])
         subject.calm.set()
-        return where(self.rows, case.subject, subject.name)
+        return struck
 
     def _tags_to_come(self, subject: Subject) -> list[str]:
         return list(eventually("an instance of its own", lambda: subject.tags(self.rows) or None))
