@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     homes = min(options.homes, max(1, len(cases)))
     runner.say(f"seed {options.seed}: {len(cases)} cases on {homes} homes")
-    done = runner.run(cases, options.out, homes=homes, minutes=options.minutes)
+    done = runner.Run(cases, options.out, options.minutes)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.stop())
+    runner.run(done, homes=homes)
     runner.say(runner.table(done.outcomes))
     result = runner.summary(done, options.seed)
     runner.say(json.dumps(result))

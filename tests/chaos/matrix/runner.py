@@ -56,6 +56,10 @@ class Run:
         with self._lock:
             return self.waiting.popleft() if self.waiting and self.seconds < self.minutes * 60 else None
 
+    def stop(self) -> None:
+        """Begin no case any more; those that run are judged, and their homes end as they should."""
+        self.minutes = 0.0
+
     def give_back(self, case: Case) -> None:
         with self._lock:
             self.waiting.appendleft(case)
@@ -81,16 +85,14 @@ class Run:
                 self.bills.append(f"{problem} (after {', '.join(case.name for case in cases)})")
 
 
-def run(cases: Sequence[Case], out: Path, *, homes: int, minutes: float) -> Run:
-    """Run them all on so many homes at once. Returns when the last home is gone."""
-    out.mkdir(parents=True, exist_ok=True)
-    done = Run(cases, out, minutes)
+def run(done: Run, *, homes: int) -> None:
+    """Run all its cases on so many homes at once. Returns when the last home is gone."""
+    done.out.mkdir(parents=True, exist_ok=True)
     threads = [threading.Thread(target=_work, args=(done,), name=f"home-{number}") for number in range(homes)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return done
 
 
 def _work(done: Run) -> None:

@@ -18,5 +18,6 @@ MINUTES = 7.0
 @pytest.mark.timeout(600)
 def test_a_sample_of_the_kill_matrix(tmp_path: Path) -> None:
     faults = FAULTS if can_mount() else (KILL, STOP)
-    done = runner.run(sample(SEED, faults), tmp_path, homes=HOMES, minutes=MINUTES)
+    done = runner.Run(sample(SEED, faults), tmp_path, MINUTES)
+    runner.run(done, homes=HOMES)
     assert runner.summary(done, SEED)["met"], (runner.summary(done, SEED), [each.problem for each in done.outcomes])
