@@ -44,6 +44,8 @@ from backend.core.wire import (
 
 STOPPED_EXIT_CODE = 75
 FAILED_EXIT_CODE = 65
+UNHEARD_EXIT_CODE = 69
+"""The line to the agent is broken; the agent, if it lives, knows this code and counts an interruption."""
 AGENT_SOCKET_VARIABLE = "MODELYARD_AGENT_SOCKET"
 
 
@@ -80,10 +82,19 @@ class JobProcess:
         line = None
         if address:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            line.connect(address)
+            try:
+                line.connect(address)
+            except FileNotFoundError as error:
+                line.close()
+                raise ConnectionError(f"nobody listens at {address}") from error
         process = cls(spec, folder, line)
         signal.signal(signal.SIGTERM, process._on_sigterm)
         return process
+
+    def close(self) -> None:
+        """Nothing more is told."""
+        if self._line is not None:
+            self._line.close()
 
     def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
         self._stop.set()
@@ -147,18 +158,29 @@ class JobProcess:
 def run_job(work: Callable[[JobProcess], None], folder: Path | None = None) -> int:
     """Open the job process, do `work` and return the exit code: 0, `STOPPED_EXIT_CODE` or `FAILED_EXIT_CODE`.
 
-    A failure is told to the agent with the peak memory as evidence. An agent that is gone ends the process
-    with `FAILED_EXIT_CODE`: nobody is left to tell.
+    A failure is told to the agent with the peak memory as evidence. An agent that cannot be told anything ends the
+    process with `UNHEARD_EXIT_CODE`.
     """
-    process = JobProcess.open(folder)
+    try:
+        process = JobProcess.open(folder)
+        try:
+            return _run(process, work)
+        finally:
+            process.close()
+    except ConnectionError as error:
+        sys.stderr.write(f"The agent is gone: {error}\n")
+        return UNHEARD_EXIT_CODE
+
+
+def _run(process: JobProcess, work: Callable[[JobProcess], None]) -> int:
+    """The same. Raises ConnectionError where the line to the agent breaks."""
     try:
         work(process)
     except JobStopped:
         process.log("Stopped as asked.")
         return STOPPED_EXIT_CODE
-    except ConnectionError as error:
-        sys.stderr.write(f"The agent is gone: {error}\n")
-        return FAILED_EXIT_CODE
+    except ConnectionError:
+        raise
     except Exception as error:  # noqa: BLE001 - the edge of the process: every failure must be told
         failure = _failure_of(error)
         process.log(f"Failed: {failure.reason}")

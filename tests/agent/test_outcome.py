@@ -8,6 +8,7 @@ import pytest
 from backend.core.wire import Ended, Failure
 from worker.agent.outcome import ProcessEnd, judge, timed_out
 from worker.agent.run import StopRequest
+from worker.jobprocess import UNHEARD_EXIT_CODE
 
 pytestmark = pytest.mark.unit
 
@@ -47,6 +48,8 @@ def test_asked_to_stop(code: int) -> None:
         ({"told": Failure(failure_class="gate", reason="worse"), "exit_code": 65}, "gate"),
         ({"told": Failure(failure_class="timeout", reason="x"), "exit_code": 65}, "user_code"),
         ({"exit_code": 137}, "interruption"),
+        ({"exit_code": UNHEARD_EXIT_CODE}, "interruption"),
+        ({"exit_code": UNHEARD_EXIT_CODE, "told": Failure(failure_class="gate", reason="worse")}, "gate"),
         ({"exit_code": 139}, "user_code"),
         ({"exit_code": 1}, "user_code"),
         ({"exit_code": 1, "has_result": True}, "user_code"),

@@ -1,6 +1,8 @@
 import errno
 import os
 import signal
+import socket
+import threading
 from pathlib import Path
 
 import msgspec
@@ -8,7 +10,7 @@ import pytest
 
 from backend.core.wire import CheckpointWritten, JobFailed, Progress, ResultWritten
 from tests.training.folders import Told, write_spec
-from worker.jobprocess import FAILED_EXIT_CODE, STOPPED_EXIT_CODE, JobProcess, run_job
+from worker.jobprocess import FAILED_EXIT_CODE, STOPPED_EXIT_CODE, UNHEARD_EXIT_CODE, JobProcess, run_job
 from worker.sleeping import sleep
 
 pytestmark = pytest.mark.unit
@@ -85,3 +87,17 @@ def test_a_stop_writes_a_checkpoint_that_the_next_attempt_continues(
     told = Told.parse(capsys.readouterr().out)
     assert len(told.of(Progress)) == 1
     assert told.of(ResultWritten)[0].summary["slept_seconds"] == pytest.approx(slept + 0.2)
+
+
+def test_a_broken_line_to_the_agent_is_no_failure_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODELYARD_AGENT_SOCKET", "agent.sock")
+    folder = write_spec(tmp_path, "sleep", {"seconds": 30})
+    assert run_job(sleep, folder) == UNHEARD_EXIT_CODE, "nobody listens"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("agent.sock")
+        listener.listen()
+        agent = threading.Thread(target=lambda: socket.socket.close(listener.accept()[0]))
+        agent.start()
+        assert run_job(sleep, folder) == UNHEARD_EXIT_CODE, "the line breaks"
+        agent.join()

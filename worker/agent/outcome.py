@@ -11,6 +11,8 @@ TRUSTED_CLASSES = frozenset({"user_code", "out_of_memory", "credentials", "gate"
 """What a job may call its own failure: not what would excuse it (capacity, interruption, timeout)."""
 SIGNALLED = 128
 """An exit code above this is 128 + the number of the signal that ended the process."""
+UNHEARD_EXIT_CODE = 69
+"""Of a job process whose line to this agent broke (`worker.jobprocess`)."""
 _NOT_RUN = frozenset({125, 126, 127})
 _NOT_RUN_SAID = ("prlimit:", "setpriv:", "bwrap:", "/bin/sh:", "sh:")
 REASON_CHARACTERS = 2000
@@ -71,6 +73,12 @@ def _from_exit_code(end: ProcessEnd) -> Failure:
             failure_class="interruption",
             reason="The process was killed (signal 9) from outside.",
             hint="The next attempt goes on from the newest checkpoint. A job that kills itself so will fail again.",
+        )
+    if code == UNHEARD_EXIT_CODE:
+        return Failure(
+            failure_class="interruption",
+            reason="The process lost its line to the agent.",
+            hint="The next attempt goes on from the newest checkpoint.",
         )
     if code > SIGNALLED:
         name = signal.strsignal(code - SIGNALLED) or "unknown"
