@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.audit import Audit, audit_machine, slices_by_tag
+from tests.chaos.matrix.bill import faults_of
 from tests.chaos.matrix.cases import CONTROL_PLANE, DATA_PLANE, KILL, Case
 from tests.chaos.matrix.patience import eventually, must
 from tests.chaos.matrix.rows import Rows
@@ -109,28 +109,10 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _lives(platform: RunningPlatform, tags: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Tag → (running, terminated) in Unix milliseconds, of those of `tags` that ran."""
-    moments: dict[str, dict[str, int]] = {}
-    for event in platform.provider_events():
-        moments.setdefault(event["tag"], {})[event["event"]] = event["wall_ns"] // 10**6
-    ran = {tag: moments[tag] for tag in tags if "running" in moments.get(tag, {})}
-    return {tag: (each["running"], each["terminated"]) for tag, each in ran.items()}
-
-
-def check_bill(platform: RunningPlatform, rows: Rows, tags: Sequence[str]) -> int:
-    """Milliseconds of these machines are billed once or named overhead; returns the billed ones. All have ended."""
+def check_bill(platform: RunningPlatform, rows: Rows, tags: Sequence[str]) -> None:
+    """Every millisecond of these machines, which have ended, is billed once or a named overhead. Raises Red."""
     eventually("its usage to be rated", lambda: not rows.one(UNRATED, list(tags)))
-    lives = _lives(platform, tags)
-    with platform.database("operator").engine.connect() as connection:
-        slices = slices_by_tag(connection)
-    audit = Audit()
-    for tag in tags:
-        if tag in lives:
-            audit_machine(audit, tag, *lives[tag], slices.get(tag, []))
-        else:
-            must(not slices.get(tag), f"{tag} is billed and never ran")
-    must(not audit.faults, f"the bill: {audit.faults}")
+    faults = faults_of(platform, tags)
+    must(not faults, f"the bill: {faults}")
     forgotten = rows.all(FORGOTTEN, list(tags))
     must(not forgotten, f"assignments that ran are not on the bill: {forgotten}")
-    return audit.billed_ms

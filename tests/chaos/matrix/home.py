@@ -7,10 +7,10 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.audit import audit_machines, replay
 from modelyard.images import write_archive
 from modelyard.pilot import tensor
 from tests.chaos.matrix import evidence
+from tests.chaos.matrix.bill import faults_of_all
 from tests.chaos.matrix.cases import CONTROL_PLANE, DISK, ENDPOINT, HOLD_SECONDS, ON_INSTANCE, Case
 from tests.chaos.matrix.checks import check_bill, check_endpoint, check_job, check_no_process, check_nothing_left
 from tests.chaos.matrix.endpoints import CALM_ANSWERS, EndpointSubject, billed_calls, check_calls
@@ -108,14 +108,9 @@ class Home:
             check_nothing_left(self.platform, self.rows, set)
             unrated = "SELECT count(*) FROM usage_records WHERE rated_at IS NULL"
             eventually("all usage to be rated", lambda: not self.rows.one(unrated))
-            with self.platform.database("operator").engine.connect() as connection:
-                audit = audit_machines(self.platform.home / "localhost" / "log.jsonl", connection)
-            with self.platform.database("controller").engine.begin() as connection:
-                replayed = replay(connection)
         except Red as red:
             return str(red)
-        must(audit.machines > 0, "the audit saw no machine")
-        return "; ".join(audit.faults if replayed["identical"] else [*audit.faults, "a replay changed the bill"])
+        return "; ".join(faults_of_all(self.platform))
 
     def discard(self) -> None:
         """Stop every process and remove the home."""
