@@ -18,6 +18,7 @@ from backend.endpoints import replicas, states
 from backend.endpoints.models import Endpoint, EndpointConfig, ProductionVariant, Replica
 from backend.endpoints.replicas import ACTOR
 from backend.endpoints.repository import EndpointRepository
+from backend.endpoints.routing import Known
 from backend.endpoints.variants import ServingKey, serving_key
 
 AT_ONCE: Final = timedelta(0)
@@ -55,11 +56,11 @@ class View:
 
 
 def step(
-    session: Session, scope: Scope, endpoint: Endpoint, settings: Settings, *, known_version: int | None
+    session: Session, scope: Scope, endpoint: Endpoint, settings: Settings, *, known: Known | None
 ) -> datetime | None:
     """Move the endpoint as far as it can go now; returns when to look again, None = when somebody rings.
 
-    `known_version` of the routing table is what every living gateway has applied; None = no gateway lives.
+    `known`: which routing table every living gateway has applied; None = no gateway lives.
     """
     if endpoint.status == states.DELETED:
         return None
@@ -78,7 +79,7 @@ def step(
     _fill(session, scope, repository, view, failures)
     if len(view.ready) >= view.wanted.replica_count:
         _go_live(session, scope, view)
-        view.unknown_to_gateways = _unknown_to_gateways(session, view, known_version)
+        view.unknown_to_gateways = _unknown_to_gateways(session, view, known)
     _settle_status(session, view)
     return database_now(session) + _pause(view)
 
@@ -175,15 +176,20 @@ def _set_live(view: View) -> None:
     view.endpoint.route_version = None
 
 
-def _unknown_to_gateways(session: Session, view: View, known_version: int | None) -> bool:
+def _unknown_to_gateways(session: Session, view: View, known: Known | None) -> bool:
     """Whether a living gateway would still refuse a new endpoint's callers, or send them to the old config."""
     endpoint = view.endpoint
-    if known_version is None or endpoint.status not in (states.CREATING, states.UPDATING):
+    if known is None or endpoint.status not in (states.CREATING, states.UPDATING):
         return False
-    if endpoint.route_version is not None and endpoint.route_version <= known_version:
+    if endpoint.route_version is None:
+        return True  # in no table yet: what gateways could not know they cannot be late with
+    if endpoint.route_version <= known.version:
         return False
-    ready_at = max((one.ready_at for one in view.ready if one.ready_at is not None), default=None)
-    return ready_at is not None and database_now(session) < ready_at + PATIENCE
+    moments = [one.ready_at for one in view.ready if one.ready_at is not None]
+    if endpoint.route_version == known.newest:
+        # A controller that was away builds the table long after the replicas were ready.
+        moments.append(known.built_at)
+    return bool(moments) and database_now(session) < max(moments) + PATIENCE
 
 
 def _go_live(session: Session, scope: Scope, view: View) -> None:

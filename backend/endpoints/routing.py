@@ -1,7 +1,8 @@
 """The routing table: built from rows, whole, in every control pass; its version grows only when it changed."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,15 @@ from backend.endpoints.variants import serving_key
 
 SEEN_WITHIN: Final = timedelta(seconds=5)
 """A gateway asks every second; one that was silent for longer is down and nobody waits for it."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """`version` of the routing table is what every living gateway has applied; the newest one was built at a time."""
+
+    version: int
+    newest: int
+    built_at: datetime
 
 
 def publish_routes(session: Session) -> bool:
@@ -93,12 +103,13 @@ def _route(endpoint: Endpoint, variants: list[ProductionVariant], replicas: list
     )
 
 
-def version_known_to_gateways(session: Session) -> int | None:
-    """The newest version that every gateway seen lately has applied; None = no gateway was seen, wait for none.
+def known_to_gateways(session: Session) -> Known | None:
+    """What every gateway seen lately has applied; None = no gateway was seen, wait for none.
 
     Needs the controller role.
     """
-    return repository.least_known_version(session, SEEN_WITHIN)
+    version = repository.least_known_version(session, SEEN_WITHIN)
+    return None if version is None else Known(version, *repository.newest_table(session))
 
 
 def read_routes(session: Session, token_hash: bytes, version: int) -> wire.RouteSnapshot | None:

@@ -1,7 +1,7 @@
 """SQL of routing, across tenants. Unscoped on purpose: only the controller builds the routing table."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -98,6 +98,12 @@ def least_known_version(session: Session, seen_within: timedelta) -> int | None:
             Gateway.seen_at > func.clock_timestamp() - seen_within
         )
     )
+
+
+def newest_table(session: Session) -> tuple[int, datetime]:
+    """(version, when it was built) of the routing table; long ago where none was built yet."""
+    found = session.execute(select(RouteTable.version, RouteTable.built_at)).one_or_none()
+    return (found.version, found.built_at) if found is not None else (-1, datetime.min.replace(tzinfo=UTC))
 
 
 def note_gateway(session: Session, token_hash: bytes, version: int) -> bool | None:

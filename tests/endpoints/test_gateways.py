@@ -43,6 +43,12 @@ def digest(gateway: TestClient) -> bytes:
     return hashlib.sha256(gateway.headers["authorization"].removeprefix("Bearer ").encode()).digest()
 
 
+def built_earlier(world: World, seconds: float) -> None:
+    """The routing table is so much older."""
+    with world.controller.unit_of_work() as session:
+        session.execute(update(RouteTable).values(built_at=RouteTable.built_at - timedelta(seconds=seconds)))
+
+
 @pytest.fixture
 def endpoint_id(client: TestClient, world: World) -> str:
     """An endpoint whose replicas are not there yet; the routing table exists."""
@@ -116,9 +122,24 @@ def test_a_gateway_that_never_follows_holds_an_endpoint_up_for_ten_seconds(
     tell(gateway, -1)
     world.bring_up(endpoint_id)
     world.later(8, "ready_at")
+    built_earlier(world, 8)
     world.tick()
     assert world.status(endpoint_id) == "creating"
     world.later(2, "ready_at")
+    built_earlier(world, 2)
+    world.tick()
+    assert world.status(endpoint_id) == "in_service"
+
+
+def test_a_controller_that_was_away_gives_gateways_their_time_from_its_return(
+    gateway: TestClient, world: World, endpoint_id: str
+) -> None:
+    tell(gateway, current(world))
+    world.bring_up(endpoint_id)
+    world.later(30, "ready_at")
+    world.tick()
+    assert world.status(endpoint_id) == "creating", "the route is in a table that was built only now"
+    tell(gateway, current(world))
     world.tick()
     assert world.status(endpoint_id) == "in_service"
 

@@ -29,12 +29,12 @@ def control(context: ControlContext) -> int:
 def move_one(context: ControlContext, lease: Lease) -> bool:
     """One endpoint, one step, if the lease still holds. False = somebody else owns it."""
     with context.database.unit_of_work() as session:
-        known_version = routing.version_known_to_gateways(session)
+        known = routing.known_to_gateways(session)
         act_as(session, lease.organization_id)
         endpoint = queue.load_leased(session, Endpoint, lease)
         if endpoint is None:
             return False
         scope = Scope(lease.organization_id)
-        due_at = step(session, scope, endpoint, context.settings, known_version=known_version)
+        due_at = step(session, scope, endpoint, context.settings, known=known)
         queue.finish(endpoint, lease, due_at=due_at)
         return True
