@@ -2,33 +2,53 @@
 
 from collections.abc import Sequence
 
-from benchmarks.audit import Audit, audit_machine, audit_machines, replay, slices_by_tag
+from benchmarks.audit import Audit, audit, audit_time
+from benchmarks.books import Books, read_books
 from tests.fixtures.platform import RunningPlatform
+
+COLUMNS = (
+    "organization_id, project_id, source_kind, source_id, resource_kind, resource_id, resource_name, sku, quantity,"
+    " from_at, to_at, detail"
+)
+AGAIN = (
+    f"INSERT INTO usage_records (id, {COLUMNS}) SELECT gen_random_uuid(), {COLUMNS} FROM usage_records"  # noqa: S608 - constants
+    " ON CONFLICT DO NOTHING"
+)
 
 
 def faults_of(platform: RunningPlatform, tags: Sequence[str]) -> list[str]:
     """Of machines that have ended and whose usage is rated: what is billed twice, not at all, or without them."""
-    moments: dict[str, dict[str, int]] = {}
-    for event in platform.provider_events():
-        moments.setdefault(event["tag"], {})[event["event"]] = event["wall_ns"] // 10**6
-    with platform.database("operator").engine.connect() as connection:
-        slices = slices_by_tag(connection)
-    audit = Audit()
-    for tag in tags:
-        life = moments.get(tag, {})
-        if "running" in life:
-            audit_machine(audit, tag, life["running"], life["terminated"], slices.get(tag, []))
-        elif slices.get(tag):
-            audit.fault(f"{tag} is billed and never ran", sum(one.to_ms - one.from_ms for one in slices[tag]))
-    return audit.faults
+    books = _books(platform)
+    found = Audit()
+    audit_time(
+        found,
+        Books(
+            machines=[machine for machine in books.machines if machine.tag in tags],
+            duties=[duty for duty in books.duties if duty.tag in tags],
+            usage=[one for one in books.usage if one.kind != "calls" and one.tag in tags],
+        ),
+    )
+    return found.faults
 
 
 def faults_of_all(platform: RunningPlatform) -> list[str]:
     """Of the whole home, all machines of which have ended; every record is delivered once more."""
-    with platform.database("operator").engine.connect() as connection:
-        audit = audit_machines(platform.home / "localhost" / "log.jsonl", connection)
-    with platform.database("controller").engine.begin() as connection:
-        replayed = replay(connection)
-    if audit.machines == 0:
+    found = audit(_books(platform))
+    if found.machines == 0:
         return ["the audit saw no machine"]
-    return audit.faults if replayed["identical"] else [*audit.faults, "a replay changed the bill"]
+    return [*found.faults, *_replay(platform)]
+
+
+def _replay(platform: RunningPlatform) -> list[str]:
+    """Deliver every usage record again: what that changed, or nothing."""
+    bill = "SELECT count(*), coalesce(sum(quantity), 0) FROM usage_records"
+    with platform.database("controller").engine.begin() as connection:
+        before = connection.exec_driver_sql(bill).one()
+        connection.exec_driver_sql(AGAIN)
+        after = connection.exec_driver_sql(bill).one()
+    return [] if tuple(before) == tuple(after) else [f"a replay changed the bill from {before} to {after}"]
+
+
+def _books(platform: RunningPlatform) -> Books:
+    with platform.database("operator").engine.connect() as connection:
+        return read_books(platform.home / "localhost" / "log.jsonl", connection)
