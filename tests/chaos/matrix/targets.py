@@ -49,7 +49,8 @@ def _on_machine(platform: RunningPlatform, process: str, tag: str) -> psutil.Pro
         return inside[0] if inside else None
     if process == "server":
         return next((one for one in reversed(inside) if one.ppid() == inside[0].pid), None)
-    return inside[-1] if inside else None
+    # The innermost, and of several the oldest: a process that is kept ready for the next job is younger.
+    return max(inside, key=lambda one: (len(one.parents()), -one.create_time()), default=None)
 
 
 def agent_of(platform: RunningPlatform, tag: str) -> psutil.Process | None:
