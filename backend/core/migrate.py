@@ -28,13 +28,14 @@ def migrate(settings: Settings) -> str:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATE_LOCK})
             if current_revision(engine) != newest_revision():
-                _upgrade(connection)
+                upgrade(connection)
         return check_schema(engine)
     finally:
         engine.dispose()
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema to a revision."""
     # Alembic takes half a second to import, and most starts find nothing to do.
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415 - see above
@@ -43,7 +44,7 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _create_roles_and_database(settings: Settings) -> None:

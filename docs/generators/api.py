@@ -6,8 +6,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from backend.core.auth import PERMISSIONS
-from docs.generators.application import application, permission_of, routes
-from docs.generators.raising import errors_of
+from docs.generators.application import application, errors_of, permission_of, routes
 from docs.generators.schemas import Schema, Schemas, table
 
 FOLDER = "reference/api"
@@ -141,8 +140,10 @@ def _answer(answer: Schema, schemas: Schemas) -> str:
 
 
 def _errors(route: APIRoute) -> str:
-    found = sorted({(error.status, error.code, error.title) for error in errors_of(route.endpoint)})
-    return table(("status", "code", "title"), [(str(status), f"`{code}`", title) for status, code, title in found])
+    rows = [
+        (str(status), f"[`{code}`](../errors.md#{code})", title) for status, code, title in sorted(errors_of(route))
+    ]
+    return table(("status", "code", "title"), rows)
 
 
 def curl(method: str, path: str, operation: Schema, schemas: Schemas) -> str:

@@ -1,7 +1,6 @@
 """The API as the generators see it: composed as in production, connected to nothing."""
 
 import importlib
-import inspect
 from functools import cache
 
 from fastapi import FastAPI
@@ -9,7 +8,8 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
 from backend.app import ROUTERS, create_app
-from backend.core.http import allowed, caller
+from backend.core import openapi
+from backend.core.problems import CODES
 from backend.core.settings import DatabaseSettings, SecuritySettings, Settings
 
 
@@ -36,12 +36,12 @@ def routes() -> dict[tuple[str, str], APIRoute]:
 
 def permission_of(route: APIRoute) -> str:
     """The permission that a route's dependencies demand: a name, `any credential`, or `none`."""
-    waiting, calls = [route.dependant], []
-    while waiting:
-        dependant = waiting.pop()
-        calls.append(dependant.call)
-        waiting += dependant.dependencies
-    for call in calls:
-        if call is not None and call.__qualname__.startswith(allowed.__qualname__):
-            return str(inspect.getclosurevars(call).nonlocals["permission"])
-    return "any credential" if caller in calls else "none"
+    needed = openapi.permission_of(route)
+    return {None: "none", "any": "any credential"}.get(needed, str(needed))
+
+
+def errors_of(route: APIRoute) -> set[tuple[int, str, str]]:
+    """(status, code, title) of every error that a route declares; the error catalogue holds it to that."""
+    codes = {(status, code) for status, each in openapi.declared(route).items() for code in each[CODES]}
+    titles = {error.code: error.title for error in openapi.all_errors()}
+    return {(status, code, titles[code]) for status, code in codes}

@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from alembic import command
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
@@ -15,7 +14,7 @@ from backend.billing.models import Charge, Price, UsageRecord
 from backend.core.crypto import hash_token, new_access_key_id, new_token
 from backend.core.db import Database, Scope, make_engine
 from backend.core.ids import new_account_id, new_id
-from backend.core.migrate import _alembic_config, _create_roles_and_database
+from backend.core.migrate import _create_roles_and_database, upgrade
 from backend.core.settings import DatabaseSettings, RolePasswords, Settings
 from backend.identity.models import ApiKey, Membership, Organization, User
 from backend.platform.embedded_postgres import EmbeddedPostgres
@@ -52,9 +51,7 @@ def _make_old_home(home: Path) -> str:
         _create_roles_and_database(settings)
         owner = make_engine(_text(settings.database.owner_url), pool_size=1, name="old")
         with owner.begin() as connection:
-            config = _alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, OLD)
+            upgrade(connection, OLD)
         owner.dispose()
         return _fill(_text(settings.database.controller_url))
     finally:
