@@ -33,6 +33,7 @@ SQL_ALLOWED = {
     "backend/core/schema.py": "asks which schema the database has",
     "backend/core/queue.py": "leases, for every domain's rows",
     "backend/endpoints/routing_repository.py": "a second repository of its domain: the routing table",
+    "backend/fleet/agent_auth.py": "one call of a SECURITY DEFINER function, before there is a scope",
     "backend/fleet/sweep_repository.py": "a second repository of its domain: what a sweep asks of all tenants' rows",
     "backend/seed.py": "first rows, written before there is anybody to act as",
     "backend/uptime.py": "one row, written by API processes only",
@@ -75,13 +76,14 @@ def from_sqlalchemy(tree: ast.Module) -> set[str]:
 
 
 def builds_sql(tree: ast.Module) -> bool:
-    """Whether a function of the module builds a statement (a model's server default is no statement)."""
+    """Whether a function or a constant of the module is a statement (a model's server default is none)."""
     names = from_sqlalchemy(tree)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    constants = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
     return any(
         isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
-        for function in functions
-        for node in ast.walk(function)
+        for place in [*functions, *constants]
+        for node in ast.walk(place)
     )
 
 

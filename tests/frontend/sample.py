@@ -11,7 +11,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from backend.core.auth import Principal
-from backend.core.errors import Conflict, NotFound
+from backend.jobs.errors import JobAlreadyFinished, JobNotFound
 from frontend.views import (
     AttemptView,
     Curves,
@@ -190,7 +190,7 @@ class SamplePlatform:
         for one in self.jobs:
             if one.id == job_id:
                 return detail(one)
-        raise NotFound("No such job.")
+        raise JobNotFound("No such job.")
 
     def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         one = self.get_job(viewer, job_id).summary
@@ -214,6 +214,6 @@ class SamplePlatform:
     def stop_job(self, viewer: Principal, job_id: str) -> None:
         one = self.get_job(viewer, job_id).summary
         if one.final:
-            raise Conflict(f"{one.name} has already ended.")
+            raise JobAlreadyFinished(f"{one.name} has already ended.")
         changed = job(one.name, one.status, stopping=True, reason="Stop requested.", id=one.id)
         self.jobs[self.jobs.index(one)] = changed

@@ -38,9 +38,12 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Interruption:
-    """`step`: after this many steps in all (0: before the first). `evaluation`: instead, in this epoch's, from 1."""
+    """`step`: after this many steps in all (0: before the first). `evaluation`: instead, in this epoch's, from 1.
 
-    how: Literal["stop", "kill"]
+    A kill finds the last checkpoint begun written and told; a kill-in-write finds it lost.
+    """
+
+    how: Literal["stop", "kill", "kill-in-write"]
     step: int = -1
     evaluation: int = -1
 
@@ -105,7 +108,7 @@ class InterruptedTrainer(Trainer):
     def _strike_if(self, now: bool) -> None:  # noqa: FBT001 - reads as a sentence
         if not now or self.interruption is None:
             return
-        if self.interruption.how == "kill":
+        if self.interruption.how != "stop":
             raise Killed
         signal.raise_signal(signal.SIGTERM)
 
@@ -156,12 +159,20 @@ def _attempt(
         trainer = open_trainer(folder, channel, configuration, checkpoint)
         trainer.interruption = struck
         part = _Part(trainer)
-        with contextlib.suppress(JobStopped, Killed):
+        lost = 0
+        try:
             trainer.train()
             part.finished = True
+        except JobStopped:
+            pass
+        except Killed:
+            lost = int(struck is not None and struck.how == "kill-in-write" and trainer.checkpoints.busy)
+            # Nothing dies here, so the writer's thread is waited for, and forgotten where it died in the write.
+            trainer.checkpoints.finish()
     told = Told.parse(output.getvalue())
     part.points = _points(told)
     written = told.of(CheckpointWritten)
+    written = written[: len(written) - lost]
     if written:
         part.checkpoint = folder / "work" / written[-1].folder
     return part

@@ -64,13 +64,15 @@ LONG = [
 INTERRUPTIONS = st.lists(
     st.builds(
         Interruption,
-        how=st.sampled_from(["stop", "kill"]),
+        how=st.sampled_from(["stop", "kill", "kill-in-write"]),
         step=st.one_of(
             st.integers(0, EPOCHS * STEPS_PER_EPOCH),
             st.sampled_from([epoch * STEPS_PER_EPOCH for epoch in range(1, EPOCHS + 1)]),
         ),
     )
-    | st.builds(Interruption, how=st.sampled_from(["stop", "kill"]), evaluation=st.integers(1, EPOCHS)),
+    | st.builds(
+        Interruption, how=st.sampled_from(["stop", "kill", "kill-in-write"]), evaluation=st.integers(1, EPOCHS)
+    ),
     min_size=1,
     max_size=5,
 )
@@ -78,6 +80,7 @@ STRUCK_EVERYWHERE = [
     Interruption("stop", step=0),
     Interruption("kill", step=4),
     Interruption("stop", step=STEPS_PER_EPOCH),
+    Interruption("kill-in-write", step=STEPS_PER_EPOCH + 2),
     Interruption("kill", evaluation=2),
     Interruption("stop", evaluation=EPOCHS),
 ]
@@ -126,7 +129,7 @@ def test_after_every_single_step_of_the_first_epoch_and_one_more(
 ) -> None:
     reference = references.of(configuration)
     for step in range(STEPS_PER_EPOCH + 2):
-        for how in ("stop", "kill"):
+        for how in ("stop", "kill", "kill-in-write"):
             ended = run(configuration, tmp_path / f"{how}-{step}", digits_channel, [Interruption(how, step=step)])
             assert_same_end(ended, reference)
 

@@ -95,6 +95,11 @@ class CheckpointWriter:
         self._thread = threading.Thread(target=self._run, args=(step, _copied(state)), name="checkpoint")
         self._thread.start()
 
+    @property
+    def busy(self) -> bool:
+        """Whether something was begun that nobody has waited for."""
+        return self._thread is not None
+
     def finish(self) -> None:
         """Wait until what was begun is written and told. Raises what writing it raised."""
         if self._thread is not None:

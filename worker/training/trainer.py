@@ -78,7 +78,7 @@ class Trainer:
         self._sums = torch.zeros((2, 2), dtype=torch.float64, device=device)
         self._process = process
         self._recorder = MetricRecorder(process)
-        self._checkpoints = CheckpointWriter(process.work_folder, process.checkpoint_written)
+        self.checkpoints = CheckpointWriter(process.work_folder, process.checkpoint_written)
         self._started_at = self._told_at = self._checkpoint_at = time.monotonic()
         self._told_step = 0
         self._written_step = -1
@@ -95,7 +95,7 @@ class Trainer:
             self._tell()
             self._close_epoch(evaluate(self.model, self.validation, self._classes, self.compute))
             self._checkpoint_if_due(epoch_closed=True)
-        self._checkpoints.finish()
+        self.checkpoints.finish()
         self._recorder.flush()
 
     def advance(self, indices: Tensor) -> None:
@@ -243,7 +243,7 @@ class Trainer:
         if by_time or by_epoch or self._process.stop_requested:
             self._checkpoint()
         if self._process.stop_requested:
-            self._checkpoints.finish()
+            self.checkpoints.finish()
             self._tell()
             raise JobStopped
 
@@ -254,7 +254,7 @@ class Trainer:
         """
         if self._written_step != self.position.step:
             self._recorder.flush()
-            self._checkpoints.write(self.position.step, self.state())
+            self.checkpoints.write(self.position.step, self.state())
             self._written_step = self.position.step
         self._checkpoint_at = time.monotonic()
 
