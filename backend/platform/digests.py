@@ -31,7 +31,7 @@ def digest_of(path: Path) -> str:
 
 def copy_private(source: Path, target: Path) -> str:
     """Copy to a new 0600 file that takes its name when it is whole; the time of change goes along. Returns SHA-256."""
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(target.parent)
     side = target.with_name(f"{target.name}.unfinished")
     side.unlink(missing_ok=True)
     digest = hashlib.sha256()
@@ -44,6 +44,13 @@ def copy_private(source: Path, target: Path) -> str:
     side.chmod(0o600)
     side.replace(target)
     return digest.hexdigest()
+
+
+def _make_private(folder: Path) -> None:
+    """Like `mkdir -p`, but the folders above are 0700 as well: `parents=True` gives those the umask's mode."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_sums(root: Path, sums: Mapping[str, str]) -> None:

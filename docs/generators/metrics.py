@@ -31,7 +31,8 @@ _INTRODUCTION = """# Metrics
 
 `GET /metrics` on the API's port answers in Prometheus's text format, without a credential; keep it inside your network.
 Labels never carry a tenant, a key or an id: `route` is the template (`/api/v1/jobs/{job_id}`), or `other` for what
-matched none. The gateway and the control worker serve no metrics yet.
+matched none. Beside each counter and histogram stands `…_created`, when it began. The gateway and the control
+worker serve no metrics yet.
 
 """
 

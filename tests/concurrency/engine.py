@@ -168,7 +168,7 @@ def model_versions(place: Place, count: int) -> None:
     assert place.count(ModelVersion) == count // 2 + 1
 
 
-@races("uq_variant_traffic_segment_id_variant_key_id")
+@races("uq_variant_traffic_segment_id_variant_key_id", "uq_usage_segments_organization_id_segment_id")
 def usage_segments(place: Place, count: int) -> None:
     """A replica's segment is delivered again while its first delivery is counted."""
     delivery = Delivery(place, place.new_endpoint())
