@@ -67,7 +67,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_content(html: str, page: Page, **_: object) -> str:
     """A diagram scrolls inside a box of its own where the screen is narrow, and says what it is a picture of."""
     label = escape(f"Diagram: {page.title}. The text around it says the same.", quote=True)
-    return _DIAGRAM.sub(rf'<div class="diagram" role="img" tabindex="0" aria-label="{label}">\1</div>', html)
+
+    def boxed(found: re.Match[str]) -> str:
+        # Shrunk to a column, the words of a sequence diagram are too small to read.
+        wide = " wide" if "sequenceDiagram" in found[1] else ""
+        return f'<div class="diagram{wide}" role="img" tabindex="0" aria-label="{label}">{found[1]}</div>'
+
+    return _DIAGRAM.sub(boxed, html)
 
 
 def _named(nav: list[Any]) -> list[str]:
