@@ -62,11 +62,16 @@ def copied(stack: Stack, site: Site, job_id: UUID) -> tuple[float, list[list[str
         return time.perf_counter() - began, [line.split(",") for line in content.decode().splitlines()[1:]]
 
 
+def client(api: ApiProcess, tenant: BenchTenant) -> httpx2.Client:
+    """Who asks."""
+    return httpx2.Client(base_url=api.url, headers=tenant.headers, timeout=300, trust_env=False)
+
+
 class Reader:
     """Reads a job's metrics over HTTP."""
 
-    def __init__(self, api: ApiProcess, tenant: BenchTenant) -> None:
-        self._http = httpx2.Client(base_url=api.url, headers=tenant.headers, timeout=300, trust_env=False)
+    def __init__(self, http: httpx2.Client) -> None:
+        self._http = http
 
     def export(self, job_id: UUID, kind: str) -> tuple[float, bytes]:
         """Seconds, and the file."""
@@ -109,8 +114,8 @@ def run(points: int, rounds: int) -> list[dict[str, Any]]:
         tenant = site.tenant("acme")
         job_id, long_id = fill(site, tenant, "measured", points), fill(site, tenant, "long", points * 10)
         site.settle("metric_chunks")
-        with site.api() as api:
-            reader = Reader(api, tenant)
+        with site.api() as api, client(api, tenant) as http:
+            reader = Reader(http)
             check(reader.export(job_id, "csv")[1], reader.export(job_id, "jsonl")[1], copied(stack, site, job_id)[1])
             found: dict[str, list[float]] = {"csv": [], "jsonl": [], "copy": [], "all": [], "new": []}
             newest = points // len(NAMES) - CHUNK - 1

@@ -62,6 +62,10 @@ class Side:
         """Where to ask."""
         self._connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=120)
 
+    def hang_up(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def ask(self, path: str) -> tuple[float, dict[str, Any]]:
         """Seconds, and the page. Raises RuntimeError unless answered 200."""
         began = time.perf_counter()
@@ -151,6 +155,7 @@ def run(*, few: int, many: int, rounds: int) -> tuple[tuple[Side, Side], tuple[f
         )
         for side in sides:
             side.connect(processes.enter_context(side.site.api()))
+            processes.callback(side.hang_up)
         measure(sides, rounds)
         absent = [min(side.ask("/api/v1/jobs?name=nobody-has-this")[0] for _ in range(3)) for side in sides]
         return sides, (absent[0], absent[1])

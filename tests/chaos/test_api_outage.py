@@ -27,7 +27,8 @@ def train(client: Client, pilot: DigitsPilot, name: str) -> Job:
     """A training of the digits without an end, that reports every step and writes a checkpoint each epoch."""
     version = pilot.versions["blue"].dataset_version_id
     assert version is not None
-    hyperparameters = {**pilot.plan.hyperparameters, "epochs": 10_000, "checkpoint_every_epochs": 1}
+    endless = {"epochs": 10_000, "early_stopping": {"enabled": False}, "checkpoint_every_epochs": 1}
+    hyperparameters = {**pilot.plan.hyperparameters, **endless}
     return client.training_jobs.create(
         pilot.project_id, name, dataset_version_id=version, model_name=name, hyperparameters=hyperparameters
     )
