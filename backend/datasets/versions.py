@@ -36,8 +36,9 @@ def create_version(
     """Freeze the dataset's files. Raises DatasetNotFound, SingleClass, SplitInvalid, TooFewFiles."""
     scope = principal.scope
     with database.unit_of_work(scope) as session:
-        get_dataset(session, scope, dataset_id)
+        # In this order: a dataset that is there afterwards was there with all of these files.
         files = DatasetRepository(session, scope).files(dataset_id)
+        get_dataset(session, scope, dataset_id)
     rows = _split_files(files, wanted)
     manifest = write_manifest(rows)
     sha256 = hashlib.sha256(manifest).hexdigest()
