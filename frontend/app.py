@@ -24,6 +24,7 @@ from starlette.types import Scope
 from backend.core.errors import DomainError
 from backend.core.settings import Settings
 from frontend import security
+from frontend.backstage import Backstage
 from frontend.pages import auth, jobs
 from frontend.pages.common import NotLoggedInError
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
@@ -32,6 +33,10 @@ from frontend.views import Platform
 
 log = structlog.get_logger(__name__)
 DEFAULT_COOKIES = security.CookiePolicy()
+ROOMS = (
+    auth.router,
+    jobs.router,
+)
 
 
 class PagesMount(Mount):
@@ -71,18 +76,23 @@ def create_dashboard(
     platform: Platform,
     *,
     secret: bytes,
+    backstage: Backstage | None = None,
     cookies: security.CookiePolicy = DEFAULT_COOKIES,
     static: Path = STATIC,
 ) -> FastAPI:
-    """The dashboard. `secret` (≥ 32 random bytes, the same in every process) signs CSRF tokens."""
+    """The dashboard. `secret` (≥ 32 random bytes, the same in every process) signs CSRF tokens.
+
+    Without `backstage` only log-in and jobs work: a gallery of templates.
+    """
     dashboard = FastAPI(title="Modelyard dashboard", docs_url=None, redoc_url=None, openapi_url=None)
     dashboard.state.platform = platform
+    dashboard.state.backstage = backstage
     dashboard.state.cookies = cookies
     dashboard.state.renderer = Renderer(secret, load_manifest(static))
     dashboard.add_middleware(security.SecurityHeaders)
     dashboard.mount("/static", HashedFiles(directory=static))
-    dashboard.include_router(auth.router)
-    dashboard.include_router(jobs.router)
+    for room in ROOMS:
+        dashboard.include_router(room)
     dashboard.add_exception_handler(NotLoggedInError, _to_login)
     dashboard.add_exception_handler(DomainError, _domain_error)
     dashboard.add_exception_handler(HTTPException, _http_error)
@@ -96,11 +106,12 @@ def mount(
     platform: Platform,
     *,
     secret: bytes,
+    backstage: Backstage | None = None,
     cookies: security.CookiePolicy = DEFAULT_COOKIES,
     static: Path = STATIC,
 ) -> None:
     """Mount the dashboard at the root of `app`, for every path that is not the machines'."""
-    dashboard = create_dashboard(platform, secret=secret, cookies=cookies, static=static)
+    dashboard = create_dashboard(platform, secret=secret, backstage=backstage, cookies=cookies, static=static)
     app.router.routes.append(PagesMount("/", dashboard, name="dashboard"))
 
 
@@ -114,9 +125,11 @@ def install(app: FastAPI, *, static: Path = STATIC) -> None:
     cookies = security.CookiePolicy(
         session_seconds=settings.security.session_hours * 3600, secure=settings.security.secure_cookies
     )
-    services = Services(app.state.database, app.state.storage, app.state.security)
+    state = app.state
+    services = Services(state.database, state.storage, state.security)
+    backstage = Backstage(state.database, state.storage, state.security, settings)
     try:
-        mount(app, services, secret=app.state.csrf_secret, cookies=cookies, static=static)
+        mount(app, services, secret=state.csrf_secret, backstage=backstage, cookies=cookies, static=static)
     except BundleMissingError as missing:
         log.warning("dashboard_not_built", hint=str(missing))
         text = PlainTextResponse(str(missing), HTTPStatus.SERVICE_UNAVAILABLE)

@@ -1,8 +1,8 @@
 """Languages: which there are, which one a request gets, and their catalogues.
 
-Catalogues are `locale/<language>/LC_MESSAGES/messages.po`, compiled in memory when first used, so a
-catalogue in force is never older than its source. Messages in templates are found by `babel.cfg`:
-`pybabel extract -F frontend/babel.cfg -o messages.pot .`, then `pybabel update`.
+A language's catalogue is every `locale/<language>/LC_MESSAGES/*.po` together: `messages.po` for the frame, one file
+per room of the dashboard beside it. They are compiled in memory when first used, so a catalogue in force is never
+older than its source. A message stands in one file only; `tests/architecture/test_strings.py` names what is missing.
 """
 
 from functools import cache
@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 from babel import Locale, negotiate_locale
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
@@ -23,15 +24,23 @@ _ALIASES = {"zh": "zh_Hans_CN", "zh_cn": "zh_Hans_CN", "zh_hans": "zh_Hans_CN", 
 @cache
 def translations(language: str) -> NullTranslations:
     """The catalogue of one of `LANGUAGES`; English is the source and needs none."""
-    source = FOLDER / language / "LC_MESSAGES" / "messages.po"
     if language == "en":
         return NullTranslations()
-    with source.open("rb") as file:
-        catalogue = read_po(file, locale=language)
+    catalogue = read_catalogue(language)
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)
     return Translations(compiled)
+
+
+def read_catalogue(language: str) -> Catalog:
+    """All messages of a language."""
+    every = Catalog(locale=language)
+    for source in sorted((FOLDER / language / "LC_MESSAGES").glob("*.po")):
+        with source.open("rb") as file:
+            for message in read_po(file, locale=language):
+                every[message.id or ""] = message
+    return every
 
 
 def choose(cookie: str | None, accept_language: str | None) -> str:

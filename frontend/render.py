@@ -11,7 +11,7 @@ from jinja2_fragments import render_block
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from frontend import i18n, security
+from frontend import flash, i18n, security
 from frontend.format import Formatter
 
 FOLDER = Path(__file__).parent
@@ -91,10 +91,19 @@ class Renderer:
         """One message in the language of a request; `message` must stand in a template too."""
         return i18n.translations(self.language(request)).gettext(message)
 
+    def say(self, request: Request, message: str, /, **values: str | int) -> str:
+        """A sentence of the code in the language of a request: `say(request, "%(name)s was deleted.", name=…)`."""
+        return self.text(request, message) % values
+
     def render(self, request: Request, template: str, context: Mapping[str, Any], *, block: str | None = None) -> str:
         """HTML of a template, or of one block of it."""
         environment = self.environments[self.language(request)]
-        every = {"request": request, "csrf_token": security.csrf_token(request, self.secret), **context}
+        every = {
+            "request": request,
+            "csrf_token": security.csrf_token(request, self.secret),
+            "said": "" if block else flash.told(request),
+            **context,
+        }
         if block is None:
             return environment.get_template(template).render(every)
         return render_block(environment, template, block, every)
@@ -112,4 +121,6 @@ class Renderer:
         html = self.render(request, template, context, block=block)
         response = HTMLResponse(html, status_code=status_code, headers={"Vary": "HX-Request, Cookie"})
         security.keep_visitor(request, response)
+        if block is None and "HX-Request" not in request.headers:
+            flash.forget(request, response)
         return response

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from backend.core.auth import Principal
 from frontend import security
+from frontend.backstage import Backstage
 from frontend.render import Renderer
 from frontend.views import Platform
 
@@ -28,8 +29,15 @@ def get_platform(request: Request) -> Platform:
     return platform
 
 
+def get_backstage(request: Request) -> Backstage:
+    """The domains' services, for rooms that ask them themselves."""
+    backstage: Backstage = request.app.state.backstage
+    return backstage
+
+
 Pages = Annotated[Renderer, Depends(get_renderer)]
 Services = Annotated[Platform, Depends(get_platform)]
+Back = Annotated[Backstage, Depends(get_backstage)]
 
 
 def get_viewer(request: Request, platform: Services) -> Principal:

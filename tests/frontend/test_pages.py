@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import pytest
 from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import read_po
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
@@ -287,7 +286,6 @@ def test_every_message_of_every_template_is_translated() -> None:
     }
     assert len(found) > 100
     for language in i18n.LANGUAGES.keys() - {"en"}:
-        with (i18n.FOLDER / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
-            catalogue = read_po(file, locale=language)
+        catalogue = i18n.read_catalogue(language)
         missing = [message for message in found if not (message in catalogue and catalogue[message].string)]
         assert missing == []

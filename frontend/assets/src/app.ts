@@ -111,10 +111,23 @@ document.addEventListener("htmx:sendError", () => {
   offline = true;
 });
 document.addEventListener("htmx:afterRequest", (event) => {
-  const detail = (event as CustomEvent<{ successful: boolean; elt: Element }>).detail;
+  const detail = (event as CustomEvent<{ successful: boolean; elt: Element; xhr?: XMLHttpRequest }>).detail;
   if (detail.successful) offline = false;
+  const said = detail.xhr?.getResponseHeader("X-Toast");
+  if (said) toast(decodeURIComponent(said), "success");
   detail.elt.closest("dialog")?.close();
 });
 
+// A form that cannot be undone is sent once the name of what goes is typed.
+document.addEventListener("input", (event) => {
+  const field = closest(event, "[data-must-equal]");
+  if (!(field instanceof HTMLInputElement)) return;
+  const same = field.value.trim() === field.dataset["mustEqual"];
+  field.setCustomValidity(same ? "" : (field.dataset["mustSay"] ?? ""));
+  const button = field.form?.querySelector<HTMLButtonElement>("[type=submit]");
+  if (button) button.disabled = !same;
+});
+
+toast(document.getElementById("said")?.textContent ?? "", "success");
 installTimes();
 installLogs();

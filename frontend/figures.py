@@ -1,0 +1,57 @@
+"""What a chart's address answers: one document for every kind of chart, drawn by `assets/src/figures.ts`.
+
+    kind     lines | bars (stacked) | area (stacked) | scatter | matrix (rows by columns) | treemap
+    unit     what the values are: usd | seconds | ms | bytes | share | count; the script writes them as the pages do
+    x        names or ISO 8601 times of the points; for `matrix` the columns' names
+    series   name, values (as long as `x`, None = no value); for `scatter` points {x, y, label}; for `matrix` a row
+    note     one sentence that says what the picture shows, for those who cannot see it and under the chart
+    final    nothing will change any more; until then the page asks again
+
+A figure without a value draws its empty state.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["lines", "bars", "area", "scatter", "matrix", "treemap"]
+Unit = Literal["usd", "seconds", "ms", "bytes", "share", "count"]
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One point of a scatter. `marked`: on the front, or the one this page is about."""
+
+    x: float
+    y: float
+    label: str
+    marked: bool = False
+
+
+class FigureSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """One line, layer, row or cloud. `band`: lower and upper bound by point, drawn behind a line."""
+
+    name: str
+    values: Sequence[float | None] = ()
+    points: Sequence[Point] = ()
+    dashed: bool = False
+    band: Sequence[tuple[float, float] | None] = ()
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart's content; see the module."""
+
+    kind: Kind
+    unit: Unit
+    series: Sequence[FigureSeries]
+    x: Sequence[str] = ()
+    x_unit: Unit | None = None
+    x_label: str = ""
+    y_label: str = ""
+    note: str = ""
+    final: bool = True
+
+
+def document(figure: Figure) -> bytes:
+    """The answer's JSON."""
+    return msgspec.json.encode(figure)
