@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from backend.core.crypto import new_token
 from backend.core.db import Database
 from backend.core.ids import new_id
-from backend.core.settings import SecuritySettings
+from backend.core.settings import SecuritySettings, Settings
 from backend.core.storage import ObjectStore
 from backend.core.wire import Logs
 from backend.fleet.models import Instance, InstanceType
@@ -25,6 +25,7 @@ from backend.identity.security import Security, make_security
 from backend.jobs import states
 from backend.jobs.models import Attempt, Job, LogChunk, MetricChunk
 from frontend.app import mount
+from frontend.backstage import Backstage
 from frontend.services import Services
 from tests.fixtures.database import Tenant
 
@@ -59,10 +60,16 @@ def services(app_database: Database, storage: ObjectStore, cheap_security: Secur
 
 
 @pytest.fixture
-def site(services: Services) -> FastAPI:
+def backstage(app_database: Database, storage: ObjectStore, cheap_security: Security, tmp_path: Path) -> Backstage:
+    """What the rooms' handlers reach, over the test's database and a storage of its own."""
+    return Backstage(app_database, storage, cheap_security, Settings(environment="test", home=tmp_path / "home"))
+
+
+@pytest.fixture
+def site(services: Services, backstage: Backstage) -> FastAPI:
     """The dashboard mounted beside another route, as the composition root does it."""
     app = FastAPI()
-    mount(app, services, secret=b"k" * 32)
+    mount(app, services, secret=b"k" * 32, backstage=backstage)
     return app
 
 
