@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from modelyard.room import Room
 from modelyard.types import Dataset, DatasetFile, DatasetVersion, Project, Upload, UploadPart
 
 DEFAULT_PART_BYTES = 8 * 1024 * 1024
+PARTS_AT_ONCE = 3
 Told = Callable[[int, int], None]
 """Told how many bytes of how many are stored."""
 
@@ -96,14 +98,25 @@ class Datasets(Room):
         return self._http.post(f"/api/v1/uploads/{upload.id}/complete", {}, Upload)
 
     def _put_parts(self, upload: Upload, file: Path, stored: set[int], told: Told | None) -> None:
-        with file.open("rb") as content:
-            for number in range(1, upload.part_count + 1):
-                if number not in stored:
-                    content.seek((number - 1) * upload.part_size_bytes)
-                    part = content.read(upload.part_size_bytes)
-                    self._http.put_bytes(f"/api/v1/uploads/{upload.id}/parts/{number}", part)
-                if told is not None:
-                    told(min(number * upload.part_size_bytes, upload.size_bytes), upload.size_bytes)
+        """Several parts travel at once: while one is stored, the next is on its way."""
+        part_size = upload.part_size_bytes
+
+        def put(number: int) -> int:
+            if number in stored:
+                return number
+            with file.open("rb") as content:
+                content.seek((number - 1) * part_size)
+                self._http.put_bytes(f"/api/v1/uploads/{upload.id}/parts/{number}", content.read(part_size))
+            return number
+
+        with ThreadPoolExecutor(PARTS_AT_ONCE) as senders:
+            sent = senders.map(put, range(1, upload.part_count + 1))
+            try:
+                for number in sent:
+                    if told is not None:
+                        told(min(number * part_size, upload.size_bytes), upload.size_bytes)
+            finally:
+                senders.shutdown(cancel_futures=True)
 
     def freeze(
         self, dataset_id: str, *, splits: Mapping[str, float], seed: int = 0, stratify: bool = True

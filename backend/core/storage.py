@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import IO, Self
 from uuid import UUID
 
 import obstore
@@ -94,6 +94,36 @@ def new_spool() -> IO[bytes]:
     return SpooledTemporaryFile(max_size=SPOOL_BYTES)
 
 
+class Received:
+    """Bytes of a request as they come: spooled, counted and hashed. A context manager; gone when it ends."""
+
+    def __init__(self) -> None:
+        self._spool = new_spool()
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._spool.close()
+
+    def write(self, chunk: bytes) -> None:
+        """The next bytes."""
+        self._digest.update(chunk)
+        self._spool.write(chunk)
+        self.size_bytes += len(chunk)
+
+    def sha256(self) -> str:
+        """Of all bytes so far, in hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    def whole(self) -> bytes | IO[bytes]:
+        """All of it to put: bytes where it fits into memory, else a file at its start."""
+        self._spool.seek(0)
+        return self._spool if self.size_bytes > SPOOL_BYTES else self._spool.read()
+
+
 class ObjectStore:
     """Puts and gets whole objects; streams large ones. Safe to use from many threads."""
 
@@ -148,21 +178,30 @@ class ObjectStore:
         """Keys of all objects below a prefix that ends at a `/`, in no order."""
         return [str(entry["path"]) for batch in obstore.list(self._store, prefix) for entry in batch]
 
+    def put_blob_bytes(self, organization_id: UUID, sha256: str, content: bytes) -> None:
+        """Write a blob that is in memory. Raises DigestMismatch and leaves nothing."""
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise DigestMismatch(f"declared SHA-256 {sha256}, received {found}")
+        key = blob_key(organization_id, sha256)
+        if not self.exists(key):
+            self.put(key, content)
+
     def put_blob(self, organization_id: UUID, sha256: str, data: Iterable[bytes]) -> int:
         """Write a blob, streaming; returns its size in bytes. Raises DigestMismatch and leaves nothing."""
-        digest = hashlib.sha256()
-        with new_spool() as spool:
+        with Received() as received:
             for chunk in data:
-                digest.update(chunk)
-                spool.write(chunk)
-            if digest.hexdigest() != sha256:
-                raise DigestMismatch(f"declared SHA-256 {sha256}, received {digest.hexdigest()}")
-            size = spool.tell()
-            key = blob_key(organization_id, sha256)
-            if not self.exists(key):
-                spool.seek(0)
-                self.put(key, spool if size > SPOOL_BYTES else spool.read())
-        return size
+                received.write(chunk)
+            self.put_received(organization_id, sha256, received)
+            return received.size_bytes
+
+    def put_received(self, organization_id: UUID, sha256: str, content: Received) -> None:
+        """Write a blob that was received. Raises DigestMismatch and leaves nothing."""
+        if content.sha256() != sha256:
+            raise DigestMismatch(f"declared SHA-256 {sha256}, received {content.sha256()}")
+        key = blob_key(organization_id, sha256)
+        if not self.exists(key):
+            self.put(key, content.whole())
 
     def get_blob(self, organization_id: UUID, sha256: str) -> bytes:
         """A whole blob. Raises ObjectMissing."""

@@ -4,7 +4,7 @@ Routes that move content take no transaction: they hold no session while bytes f
 """
 
 from collections.abc import AsyncIterator
-from typing import IO, Annotated
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, status
@@ -16,7 +16,7 @@ from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer, gathered
 from backend.core.pagination import InvalidCursor, Page, PageParameters, PageRequest
 from backend.core.problems import may_raise, raises
-from backend.core.storage import CHUNK_BYTES, STORED, DigestMismatch, ObjectMissing, StorageUnavailable, new_spool
+from backend.core.storage import CHUNK_BYTES, STORED, DigestMismatch, ObjectMissing, Received, StorageUnavailable
 from backend.datasets import service
 from backend.datasets.errors import (
     DatasetHasVersions,
@@ -166,21 +166,19 @@ def expected_part(upload_id: UUID, number: int, principal: Writer, request: Requ
 @may_raise(PartSizeMismatch, TruncatedBody)
 async def received_part(
     request: Request, expected_bytes: Annotated[int, Depends(expected_part)]
-) -> AsyncIterator[IO[bytes]]:
-    """A dependency: the body, spooled. Raises PartSizeMismatch, TruncatedBody."""
-    with new_spool() as spool:
-        received = 0
+) -> AsyncIterator[Received]:
+    """A dependency: the body, spooled and hashed. Raises PartSizeMismatch, TruncatedBody."""
+    with Received() as received:
         try:
             async for chunk in gathered(request.stream()):
-                received += len(chunk)
-                if received > expected_bytes:
+                if received.size_bytes + len(chunk) > expected_bytes:
                     raise PartSizeMismatch(
                         f"this part has {expected_bytes} bytes, received more", expected_bytes=expected_bytes
                     )
-                await run_in_threadpool(spool.write, chunk)
+                await run_in_threadpool(received.write, chunk)
         except ClientDisconnect as error:
-            raise TruncatedBody(f"the body ended after {received} of {expected_bytes} bytes") from error
-        yield spool
+            raise TruncatedBody(f"the body ended after {received.size_bytes} of {expected_bytes} bytes") from error
+        yield received
 
 
 @router.put(
@@ -194,7 +192,7 @@ def put_part(
     upload_id: UUID,
     number: int,
     principal: Writer,
-    content: Annotated[IO[bytes], Depends(received_part)],
+    content: Annotated[Received, Depends(received_part)],
     request: Request,
     x_content_sha256: Annotated[str | None, Header(pattern=r"^[0-9a-f]{64}$")] = None,
 ) -> PartRead:

@@ -22,8 +22,8 @@ from backend.core.db import Database, Scope
 from backend.core.errors import DomainError
 from backend.core.lifecycle import record_creation, transition
 from backend.core.pagination import PageRequest
-from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, new_spool
-from backend.datasets.archive import conflicts, read_content, read_upload, refused
+from backend.core.storage import DigestMismatch, ObjectMissing, ObjectStore, Received, new_spool
+from backend.datasets.archive import conflicts, content_reader, read_upload, refused
 from backend.datasets.catalog import dataset_not_found, get_dataset
 from backend.datasets.errors import (
     InvalidFiles,
@@ -44,7 +44,7 @@ KIND = "upload"
 PARTS_PREFIX = "uploads/"
 LIFETIME = timedelta(days=7)
 WRITERS = 8
-WRITE_BATCH = 64
+WRITE_BATCH = 256
 MISSING_SHOWN = 1000
 
 
@@ -113,23 +113,22 @@ def store_part(
     upload_id: UUID,
     *,
     number: int,
-    content: IO[bytes],
+    content: Received,
     declared_sha256: str | None,
 ) -> UploadPart:
-    """Store one part, replacing one of the same number. `content` is read from its start.
+    """Store one part, replacing one of the same number.
 
     Raises what `expected_part_bytes` does, PartSizeMismatch, and DigestMismatch.
     """
     with database.unit_of_work(scope) as session:
         expected = expected_part_bytes(session, scope, upload_id, number)
-    sha256, size = _digest(content)
+    sha256, size = content.sha256(), content.size_bytes
     if size != expected:
         raise PartSizeMismatch(f"part {number} has {expected} bytes, received {size}", expected_bytes=expected)
     if declared_sha256 is not None and declared_sha256 != sha256:
         raise DigestMismatch(f"declared SHA-256 {declared_sha256}, received {sha256}")
-    content.seek(0)
     key = _part_key(scope, upload_id, number)
-    storage.put(key, content)
+    storage.put(key, content.whole())
     try:
         with database.unit_of_work(scope) as session:
             repository = DatasetRepository(session, scope)
@@ -138,14 +137,6 @@ def store_part(
     except (UploadNotOpen, UploadNotFound):
         storage.delete(key)
         raise
-
-
-def _digest(content: IO[bytes]) -> tuple[str, int]:
-    content.seek(0)
-    digest = hashlib.sha256()
-    while chunk := content.read(CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest(), content.tell()
 
 
 def abort_upload(database: Database, storage: ObjectStore, principal: Principal, upload_id: UUID) -> Upload:
@@ -208,15 +199,15 @@ def _join_parts(storage: ObjectStore, scope: Scope, upload: Upload, file: IO[byt
 
 
 def _store_images(storage: ObjectStore, scope: Scope, file: IO[bytes], images: list[ImageFile]) -> None:
-    """Put every image's content; a bounded number at a time, so memory stays flat."""
+    """Put every image's content; each writer holds one, so memory stays flat."""
+    with content_reader(file, images) as read, ThreadPoolExecutor(WRITERS) as writers:
 
-    def put(read: tuple[ImageFile, bytes]) -> None:
-        image, content = read
-        storage.put_blob(scope.organization_id, image.sha256, [content])
+        def put(image: ImageFile) -> None:
+            storage.put_blob_bytes(scope.organization_id, image.sha256, read(image))
 
-    with ThreadPoolExecutor(WRITERS) as writers:
-        contents = read_content(file, images)
-        while batch := list(islice(contents, WRITE_BATCH)):
+        # In batches: an archive may hold more images than there should be futures.
+        waiting = iter(images)
+        while batch := list(islice(waiting, WRITE_BATCH)):
             list(writers.map(put, batch))
 
 

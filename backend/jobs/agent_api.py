@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from typing import Annotated, TypeVar
 from uuid import UUID
 
@@ -19,13 +18,12 @@ from backend.core.http import gathered
 from backend.core.problems import may_raise, raises
 from backend.core.settings import Settings
 from backend.core.storage import (
-    CHUNK_BYTES,
     STORED,
     DigestMismatch,
     ObjectMissing,
     ObjectStore,
+    Received,
     StorageUnavailable,
-    new_spool,
 )
 from backend.datasets.service import record_blob
 from backend.fleet import subjects
@@ -194,12 +192,11 @@ async def write_blob(request: Request, agent: AgentCaller, assignment_id: UUID, 
 
 async def _put_stream(storage: ObjectStore, organization_id: UUID, sha256: str, stream: AsyncIterator[bytes]) -> int:
     """Spool the body off the event loop, then store it under its digest."""
-    with new_spool() as spool:
+    with Received() as received:
         async for chunk in gathered(stream):
-            await run_in_threadpool(spool.write, chunk)
-        spool.seek(0)
-        chunks = iter(partial(spool.read, CHUNK_BYTES), b"")
-        return await run_in_threadpool(storage.put_blob, organization_id, sha256, chunks)
+            await run_in_threadpool(received.write, chunk)
+        await run_in_threadpool(storage.put_received, organization_id, sha256, received)
+        return received.size_bytes
 
 
 def _check_current(database: Database, agent: AgentCaller, assignment_id: UUID, epoch: int) -> None:

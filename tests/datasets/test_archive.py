@@ -9,7 +9,7 @@ import pytest
 
 from backend.datasets import archive as archives
 from backend.datasets import images as image_module
-from backend.datasets.archive import read_content, read_upload
+from backend.datasets.archive import content_reader, read_upload
 from backend.datasets.errors import InvalidFiles
 from tests.datasets.files import archive, digits, jpeg, png, sha256
 
@@ -35,7 +35,8 @@ def test_images_are_described_and_read_back() -> None:
         "L",
     )
     assert seven.sha256 == sha256(members["seven/a.png"])
-    assert {image.path: content for image, content in read_content(file, images)} == members
+    with content_reader(file, images) as read:
+        assert {image.path: read(image) for image in images} == members
 
 
 @pytest.mark.parametrize(
