@@ -22,7 +22,7 @@ from backend.core.db import Database, Scope
 from backend.core.errors import DomainError
 from backend.core.lifecycle import record_creation, transition
 from backend.core.pagination import PageRequest
-from backend.core.storage import DigestMismatch, ObjectMissing, ObjectStore, Received, new_spool
+from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, Received
 from backend.datasets.archive import conflicts, content_reader, read_upload, refused
 from backend.datasets.catalog import dataset_not_found, get_dataset
 from backend.datasets.errors import (
@@ -165,8 +165,8 @@ def complete_upload(database: Database, storage: ObjectStore, principal: Princip
         _require_all_parts(_open_upload(repository, upload_id), repository.parts(upload_id))
         known = repository.digests_by_path(upload.dataset_id)
     try:
-        with new_spool() as file:
-            _join_parts(storage, scope, upload, file)
+        with storage.joined(_part_keys(scope, upload)) as file:
+            _check_digest(file, upload.sha256)
             images = read_upload(file, file_name=upload.file_name, label=upload.label, known=known)
             _store_images(storage, scope, file, images)
         upload = _record_files(database, principal, upload_id, images)
@@ -188,14 +188,18 @@ def _require_all_parts(upload: Upload, parts: Sequence[UploadPart]) -> None:
         )
 
 
-def _join_parts(storage: ObjectStore, scope: Scope, upload: Upload, file: IO[bytes]) -> None:
+def _part_keys(scope: Scope, upload: Upload) -> list[tuple[str, int]]:
+    """Keys and sizes of all parts, in their order."""
+    sizes = [upload.part_size_bytes] * (upload.part_count - 1) + [upload.last_part_size_bytes]
+    return [(_part_key(scope, upload.id, number), size) for number, size in enumerate(sizes, start=1)]
+
+
+def _check_digest(file: IO[bytes], declared: str) -> None:
     digest = hashlib.sha256()
-    for number in range(1, upload.part_count + 1):
-        for chunk in storage.stream(_part_key(scope, upload.id, number)):
-            digest.update(chunk)
-            file.write(chunk)
-    if digest.hexdigest() != upload.sha256:
-        raise DigestMismatch(f"declared SHA-256 {upload.sha256}, received {digest.hexdigest()}")
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    if digest.hexdigest() != declared:
+        raise DigestMismatch(f"declared SHA-256 {declared}, received {digest.hexdigest()}")
 
 
 def _store_images(storage: ObjectStore, scope: Scope, file: IO[bytes], images: list[ImageFile]) -> None:

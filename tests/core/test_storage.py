@@ -11,6 +11,7 @@ import pytest
 
 from backend.core.ids import new_id
 from backend.core.storage import (
+    CHUNK_BYTES,
     SPOOL_BYTES,
     DigestMismatch,
     ObjectMissing,
@@ -74,6 +75,42 @@ def test_put_takes_an_open_file(store: ObjectStore) -> None:
         spool.seek(0)
         store.put("file", spool)
     assert store.get("file") == b"from a spool"
+
+
+def test_joined_objects_read_and_seek_as_one_file(store: ObjectStore) -> None:
+    parts = [bytes([number]) * size for number, size in enumerate([100_000, 1, 70_000, 0, 65_537])]
+    whole = b"".join(parts)
+    for number, content in enumerate(parts):
+        store.put(f"part/{number}", content)
+    with store.joined([(f"part/{number}", len(content)) for number, content in enumerate(parts)]) as file:
+        assert file.read() == whole
+        assert file.read(1) == b""
+        assert file.seek(0, io.SEEK_END) == len(whole)
+        for start, length in [(0, 3), (99_990, 20), (100_000, 1), (99_999, 70_010), (170_000, 100_000)]:
+            file.seek(start)
+            assert file.read(length) == whole[start : start + length]
+
+
+def test_joined_objects_of_which_one_is_gone_say_so(store: ObjectStore) -> None:
+    store.put("part/1", b"one")
+    with pytest.raises(ObjectMissing), store.joined([("part/1", 3), ("part/2", 3)]) as file:
+        file.read()
+
+
+def test_a_local_object_streams_in_bounded_pieces(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path}/objects")
+    data = bytes(range(256)) * 10_000
+    store.put("large", data)
+    pieces = list(store.stream("large"))
+    assert b"".join(pieces) == data
+    assert max(map(len, pieces)) <= CHUNK_BYTES
+
+
+def test_an_empty_object_streams_nothing_and_an_absent_one_is_an_error(store: ObjectStore) -> None:
+    store.put("empty", b"")
+    assert b"".join(store.stream("empty")) == b""
+    with pytest.raises(ObjectMissing):
+        store.stream("absent")
 
 
 @pytest.mark.parametrize("size", [0, 1, SPOOL_BYTES, SPOOL_BYTES + 7_654_321])
