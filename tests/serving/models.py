@@ -1,6 +1,7 @@
 """Tiny ONNX models made with onnx.helper, and the spec of a replica that hosts them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -93,6 +94,23 @@ def linear_variant(folder: Path, name: str, scale: float) -> VariantSpec:
     }
     (folder / "models" / name / "signature.json").write_text(json.dumps(signature))
     return VariantSpec(name=name, model_version_id=f"version-{name}", files=[])
+
+
+def graph_variant(folder: Path, name: str, build: Callable[[Path], None]) -> VariantSpec:
+    """A variant of a built graph, with the signature that the graph declares."""
+    path = folder / "models" / name / "model.onnx"
+    build(path)
+    graph = onnx.load(path).graph
+    signature = {"inputs": [_declared(one) for one in graph.input], "outputs": [_declared(one) for one in graph.output]}
+    (path.parent / "signature.json").write_text(json.dumps(signature))
+    return VariantSpec(name=name, model_version_id=f"version-{name}", files=[])
+
+
+def _declared(info: onnx.ValueInfoProto) -> dict[str, object]:
+    kind = TensorProto.DataType.Name(info.type.tensor_type.elem_type)
+    named = {"FLOAT16": "FP16", "FLOAT": "FP32", "DOUBLE": "FP64", "STRING": "BYTES"}
+    shape = [size.dim_value or -1 for size in info.type.tensor_type.shape.dim]
+    return {"name": info.name, "datatype": named.get(kind, kind), "shape": shape}
 
 
 def replica_folder(folder: Path, spec: ReplicaSpec) -> None:
