@@ -82,7 +82,7 @@ TWO = {
 
 WHO_AND_WHERE = [
     Refusal(401, "a valid bearer key is needed", body=given(), token=None),
-    Refusal(401, "a valid bearer key is needed", body=given(), token="revoked"),  # noqa: S106 - a name in the docs
+    Refusal(401, "a valid bearer key is needed", body=given(), token="revoked"),
     Refusal(404, "there is nothing at this address", path="/nowhere", body=given()),
     Refusal(404, "there is no endpoint 'unknown'", path="/v2/models/unknown/infer", body=given()),
     Refusal(404, "there is no version '9'", path="/v2/models/digits/versions/9/infer", body=given()),
@@ -98,42 +98,77 @@ HTTP = [
     Refusal(400, "malformed HTTP request", raw=head("Content-Length: 3", "Content-Length: 4")),
     Refusal(400, "malformed HTTP request", raw=head("Content-Length: 3", "Transfer-Encoding: chunked")),
     Refusal(400, "the only transfer encoding supported is chunked", raw=head("Transfer-Encoding: gzip, chunked")),
-    Refusal(400, "Inference-Header-Content-Length must be a number of bytes", body=given(),
-            headers={"Inference-Header-Content-Length": "-1"}),
+    Refusal(
+        400,
+        "Inference-Header-Content-Length must be a number of bytes",
+        body=given(),
+        headers={"Inference-Header-Content-Length": "-1"},
+    ),
     Refusal(400, "malformed chunk size", raw=CHUNKED + b"zz\r\n"),
     Refusal(400, "malformed chunk: its data is longer than its size", raw=CHUNKED + b"1\r\nabc\r\n"),
     Refusal(413, "the body may have 1048576 bytes", raw=head("Content-Length: 1048577")),
     Refusal(413, "the body may have 1048576 bytes", raw=CHUNKED + b"200000\r\n"),
-    Refusal(413, "the body may have 1048576 bytes", body=gzip.compress(bytes(2 << 20)),
-            headers={"Content-Encoding": "gzip"}, shown="gzip of 2 MiB of zeros"),
+    Refusal(
+        413,
+        "the body may have 1048576 bytes",
+        body=gzip.compress(bytes(2 << 20)),
+        headers={"Content-Encoding": "gzip"},
+        shown="gzip of 2 MiB of zeros",
+    ),
     Refusal(415, "content encoding 'br' is not supported", body=given(), headers={"Content-Encoding": "br"}),
     Refusal(400, "the body is not valid gzip", body=given(), headers={"Content-Encoding": "gzip"}),
-    Refusal(400, "the body is not valid gzip: it is cut short", body=gzip.compress(given())[:-9],
-            headers={"Content-Encoding": "gzip"}, shown="gzip without its end"),
-    Refusal(431, "the head of a request may have 32768 bytes", raw=head("X: " + "y" * 40_000), shown="a header of 40 kB"),
-    Refusal(431, "the trailer is too long", raw=CHUNKED + b"0\r\nX: " + b"y" * 40_000 + b"\r\n", shown="a trailer of 40 kB"),
-]  # fmt: skip
+    Refusal(
+        400,
+        "the body is not valid gzip: it is cut short",
+        body=gzip.compress(given())[:-9],
+        headers={"Content-Encoding": "gzip"},
+        shown="gzip without its end",
+    ),
+    Refusal(
+        431, "the head of a request may have 32768 bytes", raw=head("X: " + "y" * 40_000), shown="a header of 40 kB"
+    ),
+    Refusal(
+        431, "the trailer is too long", raw=CHUNKED + b"0\r\nX: " + b"y" * 40_000 + b"\r\n", shown="a trailer of 40 kB"
+    ),
+]
 BODIES = [
     Refusal(400, "the request is not valid JSON", body=b"{"),
     Refusal(400, "the request must be a JSON object", body=b"[]"),
     Refusal(400, "inputs must be a list with at least one element", body=b'{"inputs": []}'),
     Refusal(400, "id must be a string", body=good(id=5)),
-    Refusal(400, "Inference-Header-Content-Length is larger than the body", body=given(),
-            headers={"Inference-Header-Content-Length": "9999"}),
-    Refusal(400, "3 bytes of binary data belong to no input", body=given() + b"abc",
-            headers={"Inference-Header-Content-Length": str(len(given()))}),
+    Refusal(
+        400,
+        "Inference-Header-Content-Length is larger than the body",
+        body=given(),
+        headers={"Inference-Header-Content-Length": "9999"},
+    ),
+    Refusal(
+        400,
+        "3 bytes of binary data belong to no input",
+        body=given() + b"abc",
+        headers={"Inference-Header-Content-Length": str(len(given()))},
+    ),
     Refusal(400, "input 'input' has both data and binary_data_size", body=given(parameters=BINARY)),
     Refusal(400, "input 'input': binary_data_size does not fit the body", body=given(data=None, parameters=BINARY)),
-    Refusal(400, "input 'input' has 8 bytes where its shape and datatype say 16",
-            body=given(data=None, parameters={"binary_data_size": 8}) + bytes(8), shown="a tensor of 8 bytes",
-            headers={"Inference-Header-Content-Length": str(len(given(data=None, parameters={"binary_data_size": 8})))}),
+    Refusal(
+        400,
+        "input 'input' has 8 bytes where its shape and datatype say 16",
+        body=given(data=None, parameters={"binary_data_size": 8}) + bytes(8),
+        shown="a tensor of 8 bytes",
+        headers={"Inference-Header-Content-Length": str(len(given(data=None, parameters={"binary_data_size": 8})))},
+    ),
     Refusal(400, "unknown output 'x'", body=good(outputs=[{"name": "x"}])),
-    Refusal(400, "binary_data must be true or false",
-            body=good(outputs=[{"name": "logits", "parameters": {"binary_data": 1}}])),
-]  # fmt: skip
+    Refusal(
+        400,
+        "binary_data must be true or false",
+        body=good(outputs=[{"name": "logits", "parameters": {"binary_data": 1}}]),
+    ),
+]
 TENSORS = [
     Refusal(400, "unknown input 'other'", body=given(name="other")),
-    Refusal(400, "input 'in_BOOL' is missing", path=MANY_TYPES, body=json.dumps({"inputs": TWO["inputs"][:1]}).encode()),
+    Refusal(
+        400, "input 'in_BOOL' is missing", path=MANY_TYPES, body=json.dumps({"inputs": TWO["inputs"][:1]}).encode()
+    ),
     Refusal(400, "input 'in_INT8' is given twice", path=MANY_TYPES, body=json.dumps(TWO).encode()),
     Refusal(400, "input 'input' has datatype FP32, not 'FP64'", body=given(datatype="FP64")),
     Refusal(400, "input 'input' needs a shape like [-1, 4]", body=given(shape=None)),
@@ -145,17 +180,44 @@ TENSORS = [
     Refusal(400, "input 'input' (FP32)", body=given(data=[1, 2, 3, "4"])),
     Refusal(400, "data of input 'input' must be a list", body=given(data={"a": 1})),
     Refusal(400, "input 'input': a number is out of the range of FP32", body=given(data=[1, 2, 3, 1e39])),
-    Refusal(400, "input 'in_STRING' needs strings", path=MANY_TYPES,
-            body=json.dumps({"inputs": [{"name": "in_STRING", "shape": [1, 2], "datatype": "BYTES", "data": [1, 2]}]}).encode()),
-    Refusal(400, "input 'in_STRING': its strings do not fit its bytes", path=MANY_TYPES, body=_short,
-            headers=_short_headers, shown="a string that says it has 9 bytes and has 3"),
-    Refusal(400, "input 'in_STRING': strings must be UTF-8", path=MANY_TYPES, body=_latin,
-            headers=_latin_headers, shown="a string of the byte FF"),
-    Refusal(400, "inputs have different numbers of items", path=MANY_TYPES, body=every_type(first_rows=2),
-            shown="two rows of in_BOOL, one row of every other input"),
-    Refusal(422, "the model refused this input", path="/v2/models/table/infer",
-            body=json.dumps({"inputs": [{"name": "index", "shape": [1], "datatype": "INT64", "data": [9]}]}).encode()),
-]  # fmt: skip
+    Refusal(
+        400,
+        "input 'in_STRING' needs strings",
+        path=MANY_TYPES,
+        body=json.dumps(
+            {"inputs": [{"name": "in_STRING", "shape": [1, 2], "datatype": "BYTES", "data": [1, 2]}]}
+        ).encode(),
+    ),
+    Refusal(
+        400,
+        "input 'in_STRING': its strings do not fit its bytes",
+        path=MANY_TYPES,
+        body=_short,
+        headers=_short_headers,
+        shown="a string that says it has 9 bytes and has 3",
+    ),
+    Refusal(
+        400,
+        "input 'in_STRING': strings must be UTF-8",
+        path=MANY_TYPES,
+        body=_latin,
+        headers=_latin_headers,
+        shown="a string of the byte FF",
+    ),
+    Refusal(
+        400,
+        "inputs have different numbers of items",
+        path=MANY_TYPES,
+        body=every_type(first_rows=2),
+        shown="two rows of in_BOOL, one row of every other input",
+    ),
+    Refusal(
+        422,
+        "the model refused this input",
+        path="/v2/models/table/infer",
+        body=json.dumps({"inputs": [{"name": "index", "shape": [1], "datatype": "INT64", "data": [9]}]}).encode(),
+    ),
+]
 SECTIONS = {
     "Who asks, and for what": WHO_AND_WHERE,
     "The HTTP of the request": HTTP,
