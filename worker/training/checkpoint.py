@@ -5,9 +5,11 @@ read with `weights_only`, never unpickled code) and `manifest.json`, written las
 other. The folder is built under another name, synced to disk and renamed.
 
 A training that goes on hands its state to a `CheckpointWriter`: the step pays for a copy of the tensors, a thread
-writes, syncs, digests and tells.
+writes, syncs, digests and tells. Where the disk has no room for one, the training says so and goes on: it has the one
+before, and the next may fit again.
 """
 
+import errno
 import hashlib
 import os
 import random
@@ -26,6 +28,7 @@ from worker.jobprocess import JobError
 
 FORMAT = 1
 KEPT_ON_DISK = 3
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 State = dict[str, Any]
 
 
@@ -53,36 +56,58 @@ class Checkpoint:
 
 
 def write_checkpoint(work_folder: Path, step: int, state: State) -> Path:
-    """Write `state` as the checkpoint of `step`; answer its folder. Older ones but the last three are
-    removed.
+    """Write `state` as the checkpoint of `step`; answer its folder. Older ones but the last three are removed.
+
+    Raises OSError; nothing of this checkpoint stays then.
     """
     checkpoints = work_folder / "checkpoints"
     folder, beside = checkpoints / str(step), checkpoints / f".{step}.partial"
     for leftover in (folder, beside):
         shutil.rmtree(leftover, ignore_errors=True)
-    beside.mkdir(parents=True)
-    torch.save(state, beside / "state.pt")
-    _sync(beside / "state.pt")
-    manifest = CheckpointManifest(
-        format=FORMAT,
-        step=step,
-        state_sha256=_digest(beside / "state.pt"),
-        torch_version=str(torch.__version__),
-    )
-    (beside / "manifest.json").write_bytes(msgspec.json.encode(manifest))
-    _sync(beside / "manifest.json")
-    beside.rename(folder)
+    try:
+        beside.mkdir(parents=True)
+        _save(state, beside / "state.pt")
+        _sync(beside / "state.pt")
+        manifest = CheckpointManifest(
+            format=FORMAT,
+            step=step,
+            state_sha256=_digest(beside / "state.pt"),
+            torch_version=str(torch.__version__),
+        )
+        (beside / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+        _sync(beside / "manifest.json")
+        beside.rename(folder)
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     _sync(checkpoints)
     _remove_old(checkpoints)
     return folder
 
 
-class CheckpointWriter:
-    """Writes one checkpoint at a time beside the training. Used by one thread; `told` is called by another."""
+def _save(state: State, path: Path) -> None:
+    """`torch.save`, with what the disk said: PyTorch ends its archive after a failed write too, and says only that."""
+    with path.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
-    def __init__(self, work_folder: Path, told: Callable[[int, Path], None]) -> None:
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time beside the training. Used by one thread; `told` is called by another.
+
+    `no_room` is called by the first, where a checkpoint was left out because the disk is full.
+    """
+
+    def __init__(
+        self, work_folder: Path, told: Callable[[int, Path], None], no_room: Callable[[OSError], None]
+    ) -> None:
         self._work_folder = work_folder
         self._told = told
+        self._no_room = no_room
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -101,12 +126,14 @@ class CheckpointWriter:
         return self._thread is not None
 
     def finish(self) -> None:
-        """Wait until what was begun is written and told. Raises what writing it raised."""
+        """Wait until what was begun is written and told, or left out. Raises what writing it raised."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         error, self._error = self._error, None
-        if error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            self._no_room(error)
+        elif error is not None:
             raise error
 
     def _run(self, step: int, state: State) -> None:

@@ -78,7 +78,7 @@ class Trainer:
         self._sums = torch.zeros((2, 2), dtype=torch.float64, device=device)
         self._process = process
         self._recorder = MetricRecorder(process)
-        self.checkpoints = CheckpointWriter(process.work_folder, process.checkpoint_written)
+        self.checkpoints = CheckpointWriter(process.work_folder, process.checkpoint_written, self._no_room)
         self._started_at = self._told_at = self._checkpoint_at = time.monotonic()
         self._told_step = 0
         self._written_step = -1
@@ -257,6 +257,12 @@ class Trainer:
             self.checkpoints.write(self.position.step, self.state())
             self._written_step = self.position.step
         self._checkpoint_at = time.monotonic()
+
+    def _no_room(self, error: OSError) -> None:
+        self._process.log(
+            f"No checkpoint was written: {error.strerror}. The training goes on; until one fits again, an interruption "
+            "loses the steps since the last."
+        )
 
     @property
     def seconds(self) -> float:

@@ -97,13 +97,13 @@ class EndpointSubject(Subject):
         return [tag for (tag,) in rows.all(ENDPOINT_TAGS, self.name, self.name)]
 
 
-def check_calls(rows: Rows, endpoint: str, tally: Tally, before: int = 0) -> None:
+def check_calls(rows: Rows, endpoint: str, tally: Tally) -> None:
     """Calls answered = billed; one whose answer was lost may have been served or not. Raises Red."""
     billed = 0
 
     def look() -> bool:
         nonlocal billed
-        billed = billed_calls(rows, endpoint) - before
+        billed = billed_calls(rows, endpoint)
         return billed >= tally.answered
 
     with contextlib.suppress(Red):

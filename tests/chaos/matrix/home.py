@@ -13,7 +13,7 @@ from tests.chaos.matrix import evidence
 from tests.chaos.matrix.bill import faults_of_all
 from tests.chaos.matrix.cases import CONTROL_PLANE, DISK, ENDPOINT, HOLD_SECONDS, ON_INSTANCE, Case
 from tests.chaos.matrix.checks import check_bill, check_endpoint, check_job, check_no_process, check_nothing_left
-from tests.chaos.matrix.endpoints import CALM_ANSWERS, EndpointSubject, billed_calls, check_calls
+from tests.chaos.matrix.endpoints import CALM_ANSWERS, EndpointSubject, check_calls
 from tests.chaos.matrix.load import Load, Tally
 from tests.chaos.matrix.patience import Red, eventually, must
 from tests.chaos.matrix.phases import look_for, where
@@ -131,12 +131,11 @@ class Home:
         struck = problem = ""
         try:
             self._settle()
-            before = billed_calls(self.rows, STEADY)
             steady = self.load.resume()
             struck = self._strike(case, subject)
             subject.finish()
             self._recovered(steady)
-            self._check(case, subject, steady, before)
+            self._check(case, subject, steady)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong makes the case red, and the others go on
             problem = str(error) if isinstance(error, Red) else f"{type(error).__name__}: {error}"
             tallies = {STEADY: self.load.tally, "own": getattr(subject, "tally", None)}
@@ -148,10 +147,10 @@ class Home:
         for service in (*CONTROL_PLANE, "gateway"):
             find(self.platform, service, [])
         eventually("the API", self.platform.answers)
-        before = billed_calls(self.rows, STEADY)
         tally = self.load.resume()
         eventually("the steady endpoint to answer", lambda: tally.answered >= CALM_ANSWERS)
-        check_calls(self.rows, STEADY, self.load.pause(), before)
+        self.load.pause()
+        check_calls(self.rows, STEADY, self.load.whole())
 
     def _strike(self, case: Case, subject: Subject) -> str:
         """Wait for the phase, strike, hold, undo. Returns the status that was struck."""
@@ -179,7 +178,7 @@ class Home:
         already = steady.answered
         eventually("the steady endpoint to answer", lambda: steady.answered >= already + CALM_ANSWERS, seconds=90)
 
-    def _check(self, case: Case, subject: Subject, steady: Tally, before: int) -> None:
+    def _check(self, case: Case, subject: Subject, steady: Tally) -> None:
         tags = subject.tags(self.rows)
         if isinstance(subject, EndpointSubject):
             check_endpoint(self.rows, subject.name)
@@ -189,14 +188,15 @@ class Home:
         check_no_process(self.platform, tags)
         check_bill(self.platform, self.rows, tags)
         self.load.pause()
-        for tally, endpoint, earlier in ((steady, STEADY, before), (getattr(subject, "tally", None), subject.name, 0)):
-            if tally is None:
-                continue
-            if case.process in CONTROL_PLANE and case.fault != DISK:
+        own = getattr(subject, "tally", None)
+        for tally, endpoint in ((steady, STEADY), (own, subject.name)):
+            if tally is not None and case.process in CONTROL_PLANE and case.fault != DISK:
                 quiet = f"{tally.lost} lost, {tally.refused} refused, {tally.longest_gap_seconds:.1f} s silence"
                 spared = tally.lost == tally.refused == 0 and tally.longest_gap_seconds < LONGEST_GAP_SECONDS
                 must(spared, f"callers of {endpoint} noticed ({quiet}): {tally.told[:5]}")
-            check_calls(self.rows, endpoint, tally, earlier)
+        check_calls(self.rows, STEADY, self.load.whole())
+        if own is not None:
+            check_calls(self.rows, subject.name, own)
 
     def steady_tags(self) -> list[str]:
         """Machines that the steady endpoint is served from."""

@@ -31,6 +31,7 @@ class Load:
         self._gateway_url, self._api_key = gateway_url, api_key
         self._endpoint, self._entry = endpoint, entry
         self.tally = Tally()
+        self._earlier = Tally()
         self._last = time.monotonic()
         self._running = threading.Event()
         self._idle = threading.Event()
@@ -41,6 +42,7 @@ class Load:
 
     def resume(self) -> Tally:
         """Call from now on, counted in a new tally."""
+        self._earlier = self.whole()
         self.tally = Tally()
         self._last = time.monotonic()
         self._idle.clear()
@@ -53,6 +55,14 @@ class Load:
         self._idle.wait()
         self._note_gap()
         return self.tally
+
+    def whole(self) -> Tally:
+        """Every call since the beginning: one that was lost in an earlier case may reach the bill in a later one."""
+        return Tally(
+            answered=self._earlier.answered + self.tally.answered,
+            lost=self._earlier.lost + self.tally.lost,
+            told=[*self._earlier.told, *self.tally.told],
+        )
 
     def end(self) -> None:
         """For good."""
