@@ -12,9 +12,13 @@ from worker.training.checkpoint import CheckpointWriter, read_checkpoint
 pytestmark = pytest.mark.unit
 
 
+def unexpected(error: OSError) -> None:
+    raise AssertionError from error
+
+
 def test_what_is_written_is_the_state_of_that_step(tmp_path: Path) -> None:
     told: list[tuple[int, Path]] = []
-    writer = CheckpointWriter(tmp_path, lambda step, folder: told.append((step, folder)), pytest.fail)
+    writer = CheckpointWriter(tmp_path, lambda step, folder: told.append((step, folder)), unexpected)
     weights = torch.ones(1000)
     state = {"weights": weights, "nested": {"list": [weights[:3], 7]}, "random": (1, (2, 3), None)}
     writer.write(5, state)
@@ -37,7 +41,7 @@ def test_one_at_a_time_and_an_error_is_raised_where_the_training_waits(tmp_path:
         if step == 2:
             raise ConnectionError("the agent is gone")
 
-    writer = CheckpointWriter(tmp_path, tell, pytest.fail)
+    writer = CheckpointWriter(tmp_path, tell, unexpected)
     writer.write(1, {})
     writer.write(2, {})
     with pytest.raises(ConnectionError, match="agent is gone"):
