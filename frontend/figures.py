@@ -2,8 +2,11 @@
 
     kind     lines | bars (stacked) | area (stacked) | scatter | matrix (rows by columns) | treemap
     unit     what the values are: usd | seconds | ms | bytes | share | count; the script writes them as the pages do
-    x        names or ISO 8601 times of the points; for `matrix` the columns' names
-    series   name, values (as long as `x`, None = no value); for `scatter` points {x, y, label}; for `matrix` a row
+    x        names, days (2026-11-01), times (2026-11-01T10:00:00+00:00) or, for `lines` with an `x_unit`, numbers;
+             days and times are written in the reader's language. For `matrix` the columns' names, for `treemap` the
+             leaves' names
+    series   name, values (as long as `x`, None = no value); for `scatter` points {x, y, label}; for `matrix` a row;
+             for `treemap` a box around its leaves (a single series draws no box)
     note     one sentence that says what the picture shows, for those who cannot see it and under the chart
     final    nothing will change any more; until then the page asks again
 

@@ -56,7 +56,7 @@ def parse(html: str) -> InlineCode:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    names = {"app.js": "app-1.js", "app.css": "app-1.css", "theme.js": "theme-1.js", "charts.js": "charts-1.js"}
+    names = {name: name.replace(".", "-1.") for name in ("app.js", "app.css", "theme.js", "charts.js", "figures.js")}
     (tmp_path / "manifest.json").write_text(json.dumps(names))
     for name in names.values():
         (tmp_path / name).write_text("/* */")

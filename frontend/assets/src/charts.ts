@@ -1,11 +1,10 @@
 // Live training curves: polls the job's metrics until they are final and draws one ECharts per metric.
-// ECharts puts strings into innerHTML, whose style attributes the Content-Security-Policy refuses, so
-// tooltips are built as elements.
 import { LineChart } from "echarts/charts";
 import { GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
 import { connect, init, use, type ECharts } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import { best, csv, number, smooth, tick, type Chart, type Curves, type Point, type Series } from "./curves";
+import { colour, crosshair, font, legendLook, save, savePicture, tip, tooltipLook } from "./drawing";
 
 use([LineChart, GridComponent, TooltipComponent, LegendComponent, CanvasRenderer]);
 
@@ -13,10 +12,6 @@ const group = "training";
 const drawn = new Map<string, ECharts>();
 const board = document.querySelector<HTMLElement>("[data-charts]");
 let curves: Curves = { version: "", final: false, charts: [] };
-
-function colour(name: string): string {
-  return getComputedStyle(document.body).getPropertyValue(name).trim();
-}
 
 function setting(name: string): HTMLInputElement | null {
   return document.querySelector<HTMLInputElement>(`[data-chart-setting="${name}"]`);
@@ -77,27 +72,13 @@ interface Hovered {
 }
 
 function tooltip(chart: Chart, given: unknown): HTMLElement {
-  const box = document.createElement("div");
-  const rows = (given as Hovered[]).filter((row) => !row.seriesName.endsWith(":raw"));
-  const head = document.createElement("div");
-  head.className = "chart-tip-head";
-  head.textContent = `${words("step")} ${rows[0]?.value[0].toLocaleString() ?? ""}`;
-  box.append(head);
-  for (const row of rows) {
-    if (row.value[1] === null) continue;
-    const line = document.createElement("div");
-    line.className = "chart-tip-row";
-    const mark = document.createElement("span");
-    mark.className = "chart-tip-mark";
-    mark.style.backgroundColor = row.color;
-    const name = document.createElement("span");
-    name.textContent = row.seriesName;
-    const value = document.createElement("strong");
-    value.textContent = number(row.value[1], chart.percent);
-    line.append(mark, name, value);
-    box.append(line);
-  }
-  return box;
+  const hovered = (given as Hovered[]).filter((row) => !row.seriesName.endsWith(":raw"));
+  const rows = hovered.flatMap((row) =>
+    row.value[1] === null
+      ? []
+      : [{ colour: row.color, name: row.seriesName, value: number(row.value[1], chart.percent) }],
+  );
+  return tip(`${words("step")} ${hovered[0]?.value[0].toLocaleString() ?? ""}`, rows);
 }
 
 function draw(chart: Chart): void {
@@ -124,26 +105,13 @@ function draw(chart: Chart): void {
   instance.setOption(
     {
       animation: false,
-      textStyle: { fontFamily: getComputedStyle(document.body).fontFamily },
+      textStyle: font(),
       grid: { left: 56, right: 16, top: 36, bottom: 24 },
-      legend: {
-        top: 0,
-        left: 0,
-        icon: "roundRect",
-        itemWidth: 14,
-        itemHeight: 3,
-        textStyle: { color: text },
-        data: chart.series.map((series) => series.label),
-      },
+      legend: { ...legendLook(), data: chart.series.map((series) => series.label) },
       tooltip: {
+        ...tooltipLook(),
         trigger: "axis",
-        confine: true,
-        transitionDuration: 0,
-        className: "chart-tip",
-        backgroundColor: colour("--my-surface"),
-        borderColor: rule,
-        textStyle: { color: colour("--my-text") },
-        axisPointer: { type: "cross", label: { show: false }, lineStyle: { color: text } },
+        axisPointer: crosshair(),
         formatter: (given: unknown) => tooltip(chart, given),
       },
       xAxis: {
@@ -211,15 +179,7 @@ function drawAll(): void {
   for (const chart of curves.charts) draw(chart);
 }
 
-function save(name: string, content: Blob): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(content);
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(link.href);
-}
-
-async function exportChart(button: HTMLElement): Promise<void> {
+function exportChart(button: HTMLElement): void {
   const key = button.closest<HTMLElement>("[data-chart]")?.dataset["chart"];
   const chart = curves.charts.find((one) => one.key === key);
   if (!chart || !key) return;
@@ -232,7 +192,7 @@ async function exportChart(button: HTMLElement): Promise<void> {
     pixelRatio: 2,
     backgroundColor: colour("--my-surface"),
   });
-  source?.toBlob((blob) => blob && save(`${file}.png`, blob), "image/png");
+  savePicture(`${file}.png`, source);
 }
 
 async function poll(url: string): Promise<void> {
@@ -266,7 +226,7 @@ function begin(): void {
   });
   document.addEventListener("click", (event) => {
     const button = event.target instanceof Element ? event.target.closest<HTMLElement>("[data-export]") : null;
-    if (button) void exportChart(button);
+    if (button) exportChart(button);
   });
   window.addEventListener("modelyard:theme", drawAll);
   const observer = new ResizeObserver(() => {

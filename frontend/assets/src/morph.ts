@@ -14,6 +14,13 @@ function sameTime(before: Node, after: Node): boolean {
   );
 }
 
+// A figure that still shows the same address keeps what figures.ts drew into it.
+function sameFigure(before: Node, after: Node): boolean {
+  if (!(before instanceof HTMLElement && after instanceof HTMLElement)) return false;
+  const address = before.dataset["figure"];
+  return address !== undefined && address === after.dataset["figure"];
+}
+
 export function installMorph(api: typeof htmx): void {
   api.defineExtension("morph", {
     isInlineSwap: (style: string) => style === "morph",
@@ -24,7 +31,7 @@ export function installMorph(api: typeof htmx): void {
         morphStyle: "outerHTML",
         ignoreActiveValue: true,
         callbacks: {
-          beforeNodeMorphed: (before: Node, after: Node) => !sameTime(before, after),
+          beforeNodeMorphed: (before: Node, after: Node) => !sameTime(before, after) && !sameFigure(before, after),
           beforeAttributeUpdated: (name: string, node: Element) => !keepsOpen(name, node),
         },
       }) as Node[];
