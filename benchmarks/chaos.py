@@ -202,7 +202,7 @@ def blow(platform: RunningPlatform, seed: int, jobs: int) -> Outcome:
         ids = [nap() for _ in range(jobs)]
         until = time.monotonic() + STORM_SECONDS
         while storm.left and time.monotonic() < until:
-            if not platform.on_instances(ON_INSTANCES["job"]) and ("kill", "job") in storm.left:
+            if not platform.on_instances(ON_INSTANCES["job"]) and any(victim == "job" for _, victim in storm.left):
                 ids.append(_patiently(nap))
             storm.blow()
         ended = [_patiently(partial(client.jobs.wait, one, timeout_seconds=120)) for one in ids]
