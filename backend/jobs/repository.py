@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Double, Row, Select, any_, column, func, insert, or_, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from backend.core.db import Scope
 from backend.core.ids import new_id
@@ -59,6 +59,17 @@ class JobRepository:
         if where.name_contains:
             query = query.where(Job.name.icontains(where.name_contains, autoescape=True))
         return fetch_page(self._session, query, page, keys=[Job.created_at, Job.id])
+
+    def completed_runs(self, kind: str, instance_type: str, *, among: int) -> Sequence[Job]:
+        """Of the newest `among` jobs of a kind, those that completed on this instance type in one attempt."""
+        newest = (
+            self._jobs().where(Job.kind == kind).order_by(Job.created_at.desc(), Job.id.desc()).limit(among).subquery()
+        )
+        job = aliased(Job, newest)
+        query = select(job).where(
+            job.status == states.COMPLETED, job.instance_type == instance_type, job.attempt_count == 1
+        )
+        return self._session.scalars(query.order_by(job.created_at.desc())).all()
 
     def count_unfinished(self) -> int:
         """Jobs that have not ended."""

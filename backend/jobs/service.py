@@ -26,6 +26,8 @@ from backend.jobs.schemas import JobRequest
 from backend.projects.service import get_project
 
 CONTROL = Doorbell("jobs.control")
+LIKE_AMONG = 500
+"""Newest jobs of a kind among which like ones are looked for: bounded, however many there are."""
 
 
 def submit_job(
@@ -102,6 +104,11 @@ def list_jobs(session: Session, scope: Scope, where: JobFilter, page: PageReques
 def count_unfinished(session: Session, scope: Scope) -> int:
     """Jobs that have not ended."""
     return JobRepository(session, scope).count_unfinished()
+
+
+def completed_runs(session: Session, scope: Scope, kind: str, instance_type: str) -> Sequence[Job]:
+    """Jobs from whose durations a new one's can be told: completed at the first try, newest first."""
+    return JobRepository(session, scope).completed_runs(kind, instance_type, among=LIKE_AMONG)
 
 
 def request_stop(session: Session, principal: Principal, job_id: UUID) -> Job:
