@@ -21,10 +21,10 @@ from backend.identity.errors import WrongCredentials
 from backend.identity.security import Security
 from backend.jobs import kinds, logs, metrics, states
 from backend.jobs import service as jobs
-from backend.jobs.models import Attempt, Job
 from backend.jobs.repository import JobFilter
 from backend.projects import service as projects
 from frontend import jobviews
+from frontend.jobdetail import detail, project_links
 from frontend.views import Curves, EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
 
 TAIL_CHUNKS = 50
@@ -67,7 +67,7 @@ class Services:
             return Shell(
                 email=me.email or "",
                 organization_name=me.organization.name,
-                projects=_project_links(session, viewer),
+                projects=project_links(session, viewer),
                 active_jobs=jobs.count_unfinished(session, viewer.scope),
                 month_to_date=costs.charged_this_month(session, viewer.scope),
             )
@@ -83,7 +83,7 @@ class Services:
         with self._database.unit_of_work(viewer.scope) as session:
             page = PageRequest(limit=limit, cursor=query.cursor)
             shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page)
-            names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
+            names = {UUID(one.id): one.name for one in project_links(session, viewer)}
             charged = costs.charged_to(session, viewer.scope, "job", [job.id for job in shown])
             now = database_now(session)
             return JobList(
@@ -100,7 +100,7 @@ class Services:
             job = jobs.get_job(session, viewer.scope, parse_id(job_id))
             attempts = jobs.list_attempts(session, viewer.scope, job.id)
             events = jobs.list_events(session, viewer.scope, job.id)
-            return _detail(session, viewer, job, attempts, events=[jobviews.event_view(e, viewer) for e in events])
+            return detail(session, viewer, job, attempts, events=[jobviews.event_view(e, viewer) for e in events])
 
     def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         """See `Platform`."""
@@ -139,33 +139,6 @@ class Services:
         viewer.require("write")
         with self._database.unit_of_work(viewer.scope) as session:
             jobs.request_stop(session, viewer, parse_id(job_id))
-
-
-def _detail(
-    session: Session, viewer: Principal, job: Job, attempts: Sequence[Attempt], *, events: list[EventView]
-) -> JobDetail:
-    now = database_now(session)
-    names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
-    charged = costs.charged_to(session, viewer.scope, "job", [job.id])
-    running = attempts[-1] if attempts and attempts[-1].ended_at is None else None
-    return JobDetail(
-        summary=jobviews.summary(
-            job,
-            now=now,
-            projects=names,
-            costs=charged,
-            attempt=running,
-        ),
-        failure=jobviews.failure_view(job),
-        attempts=[jobviews.attempt_view(one, now=now) for one in attempts],
-        events=events,
-        facts=jobviews.facts(job),
-    )
-
-
-def _project_links(session: Session, viewer: Principal) -> list[ProjectLink]:
-    found, _ = projects.list_projects(session, viewer.scope, PageRequest(limit=MAX_LIMIT))
-    return [ProjectLink(id=str(one.id), name=one.name) for one in found]
 
 
 def parse_id(text: str) -> UUID:

@@ -71,6 +71,11 @@ class JobRepository:
         )
         return self._session.scalars(query.order_by(job.created_at.desc())).all()
 
+    def names_taken(self, names: Sequence[str]) -> set[str]:
+        """Those of the names that jobs have."""
+        query = self._jobs().with_only_columns(Job.name).where(Job.name.in_(names))
+        return set(self._session.scalars(query))
+
     def count_unfinished(self) -> int:
         """Jobs that have not ended."""
         query = self._jobs().where(Job.status.in_(states.UNFINISHED)).with_only_columns(func.count())
