@@ -3,31 +3,31 @@
 Objects (log chunks) are fetched after the transaction, with no session open.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
-
-from sqlalchemy.orm import Session
 
 from backend.billing import costs
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
 from backend.core.errors import RouteNotFound, Unauthorized
-from backend.core.pagination import MAX_LIMIT, PageRequest
+from backend.core.pagination import PageRequest
 from backend.core.storage import ObjectStore
 from backend.identity import service as identity
 from backend.identity.errors import WrongCredentials
 from backend.identity.security import Security
 from backend.jobs import kinds, logs, metrics, states
 from backend.jobs import service as jobs
-from backend.jobs.repository import JobFilter
-from backend.projects import service as projects
+from backend.jobs.repository import JobFilter, Order
 from frontend import jobviews
 from frontend.jobdetail import detail, project_links
-from frontend.views import Curves, EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
+from frontend.views import Curves, JobDetail, JobList, JobQuery, LogLine, LogPage, Series, Shell
 
 TAIL_CHUNKS = 50
+SORTS: dict[str, Order] = {"name": "name", "created_at": "created_at"}
+"""By the word in the address. What has an index, so that a million jobs turn as fast as ten."""
+TAIL_LINES = 400
+"""What a page shows at first: many lines are slow to paint, and the search finds the rest."""
 
 
 class Services:
@@ -80,9 +80,11 @@ class Services:
             status=query.status,
             name_contains=query.text,
         )
+        order = SORTS.get((query.sort or "").removeprefix("-"), "created_at")
+        descending = query.sort is None or query.sort.startswith("-")
         with self._database.unit_of_work(viewer.scope) as session:
             page = PageRequest(limit=limit, cursor=query.cursor)
-            shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page)
+            shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page, order=order, descending=descending)
             names = {UUID(one.id): one.name for one in project_links(session, viewer)}
             charged = costs.charged_to(session, viewer.scope, "job", [job.id for job in shown])
             now = database_now(session)
@@ -91,7 +93,7 @@ class Services:
                 next_cursor=next_cursor,
                 statuses=states.ALL,
                 kinds=kinds.names(),
-                sorts=[],
+                sorts=[*SORTS],
             )
 
     def get_job(self, viewer: Principal, job_id: str) -> JobDetail:
@@ -131,6 +133,8 @@ class Services:
             LogLine(at=datetime.fromtimestamp(line.time, UTC) if line.time else None, text=line.text)
             for line in logs.read_lines(self._storage, keys)
         ]
+        if after is None and len(lines) > TAIL_LINES:
+            lines, skipped = lines[-TAIL_LINES:], True
         last = keys.last or place
         return LogPage(lines=lines, after=str(last) if last else "", more=keys.more, skipped=skipped)
 

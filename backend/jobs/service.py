@@ -21,7 +21,7 @@ from backend.jobs import states
 from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound
 from backend.jobs.kinds import kind_of
 from backend.jobs.models import Attempt, Checkpoint, Job
-from backend.jobs.repository import JobFilter, JobRepository
+from backend.jobs.repository import JobFilter, JobRepository, Order
 from backend.jobs.schemas import JobRequest
 from backend.projects.service import get_project
 
@@ -97,9 +97,17 @@ def get_job(session: Session, scope: Scope, job_id: UUID) -> Job:
     return job
 
 
-def list_jobs(session: Session, scope: Scope, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
-    """Newest first, and the cursor of the next page."""
-    return JobRepository(session, scope).page(where, page)
+def list_jobs(
+    session: Session,
+    scope: Scope,
+    where: JobFilter,
+    page: PageRequest,
+    *,
+    order: Order = "created_at",
+    descending: bool = True,
+) -> tuple[list[Job], str | None]:
+    """Newest first unless `order` says otherwise, and the cursor of the next page."""
+    return JobRepository(session, scope).page(where, page, order=order, descending=descending)
 
 
 def count_unfinished(session: Session, scope: Scope) -> int:

@@ -23,7 +23,12 @@ Chosen = Annotated[list[str], Query(alias="job", max_length=200)]
 
 @router.get("/training/compare")
 def show_comparison(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, job: Chosen = []  # noqa: B006 - FastAPI copies it
+    request: Request,
+    *,
+    viewer: LoggedIn,
+    pages: Pages,
+    platform: Services,
+    job: Chosen = [],  # noqa: B006 - FastAPI copies it
 ) -> Response:
     """Jobs side by side; with fewer than two, how to choose them."""
     chosen = list(dict.fromkeys(job))
@@ -54,7 +59,12 @@ def _read(platform: Platform, viewer: Principal, chosen: list[str]) -> list[Curv
 
 @router.post("/training/stop", dependencies=[FromOurPage])
 def stop_jobs(
-    request: Request, *, viewer: LoggedIn, pages: Pages, back: Back, job: Annotated[list[str], Form(max_length=MOST_STOPPED)] = []  # noqa: B006 - FastAPI copies it
+    request: Request,
+    *,
+    viewer: LoggedIn,
+    pages: Pages,
+    back: Back,
+    job: Annotated[list[str], Form(max_length=MOST_STOPPED)] = [],  # noqa: B006 - FastAPI copies it
 ) -> Response:
     """Ask each of the chosen jobs to stop; what has ended already stays as it is."""
     viewer.require("write")
@@ -67,6 +77,7 @@ def stop_jobs(
                 asked += 1
             except JobAlreadyFinished:
                 ended += 1
-    said = pages.say(request, "Asked %(asked)s of the jobs to stop; %(ended)s had ended already.", asked=asked, ended=ended)
+    said = pages.say(
+        request, "Asked %(asked)s of the jobs to stop; %(ended)s had ended already.", asked=asked, ended=ended
+    )
     return flash.go_on(request, "/training", said)
-

@@ -98,7 +98,7 @@ class JobList:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceLink:
-    """Something else of the platform: what it is (`dataset`, `model`, or `made`: a model version of this job), its name, the address of its page."""
+    """Another page. `kind`: dataset, model (one it was given), made (a model version of this job)."""
 
     kind: str
     name: str

@@ -20,7 +20,7 @@ from frontend.forms import sentence
 
 
 def run_again(session: Session, viewer: Principal, job: Job, name: str) -> Job:
-    """The same request under a new name. Raises what the kind's start raises, InvalidRequest for a name that is none."""
+    """The same request under a new name. Raises what the kind's start raises, InvalidRequest for a bad name."""
     given: dict[str, Any] = {field: getattr(job, field) for field in JobRequest.model_fields} | {"name": name.strip()}
     try:
         if job.kind == "training":

@@ -141,7 +141,10 @@ def choices(session: Session, viewer: Principal, projects: Sequence[tuple[str, s
             for project in [names.get(str(dataset.project_id), "") if several else ""]
         ],
         instance_types=[
-            (shape.name, f"{shape.name} · {shape.vcpus:g} vCPU · {shape.memory_bytes / 2**30:.1f} GiB{_gpus(shape.gpus)}")
+            (
+                shape.name,
+                f"{shape.name} · {shape.vcpus:g} vCPU · {shape.memory_bytes / 2**30:.1f} GiB{_gpus(shape.gpus)}",
+            )
             for shape in fleet.list_instance_types(session, viewer.scope)
         ],
     )
@@ -214,9 +217,8 @@ def _command(body: Mapping[str, Any]) -> str:
         f"--dataset {body['dataset_version_id']}",
         f"--model {shlex.quote(body['model_name'])}",
     ]
-    for name in ("instance_type", "market", "max_attempts", "max_runtime_seconds", "keep_alive_seconds"):
-        if name in body:
-            words.append(f"--{name.replace('_', '-')} {body[name]}")
+    options = ("instance_type", "market", "max_attempts", "max_runtime_seconds", "keep_alive_seconds")
+    words += [f"--{name.replace('_', '-')} {body[name]}" for name in options if name in body]
     words += [f"--tag {shlex.quote(f'{key}={value}')}" for key, value in body.get("tags", {}).items()]
     words += [f"--set {name}={value}" for name, value in _typed_flat(body.get("hyperparameters", {}))]
     return " \\\n  ".join(words)

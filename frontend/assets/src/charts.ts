@@ -22,6 +22,7 @@ function words(name: string): string {
 }
 
 function colourOf(series: Series, index: number): string {
+  if (series.run !== undefined) return colour(`--my-run-${series.run}`);
   if (series.role === "train") return colour("--my-train");
   if (series.role === "validation") return colour("--my-validation");
   return colour(index % 2 ? "--my-other" : "--my-train");
@@ -198,7 +199,7 @@ function exportChart(button: HTMLElement): void {
 async function poll(url: string): Promise<void> {
   let pause = 2000;
   try {
-    const answer = await fetch(`${url}?version=${encodeURIComponent(curves.version)}`, {
+    const answer = await fetch(`${url}${url.includes("?") ? "&" : "?"}version=${encodeURIComponent(curves.version)}`, {
       headers: { Accept: "application/json" },
     });
     if (answer.status === 401 || answer.status === 404) return;
