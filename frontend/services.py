@@ -80,8 +80,8 @@ class Services:
             status=query.status,
             name_contains=query.text,
         )
-        order = SORTS.get((query.sort or "").removeprefix("-"), "created_at")
-        descending = query.sort is None or query.sort.startswith("-")
+        sort = query.sort if query.sort and query.sort.removeprefix("-") in SORTS else "-created_at"
+        order, descending = SORTS[sort.removeprefix("-")], sort.startswith("-")
         with self._database.unit_of_work(viewer.scope) as session:
             page = PageRequest(limit=limit, cursor=query.cursor)
             shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page, order=order, descending=descending)

@@ -1,5 +1,7 @@
 """Starting training jobs: a form with the price before the button, prefilled from a job, and a job once more."""
 
+from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -130,28 +132,32 @@ def _page(
     context = framed(platform, viewer)
     projects = [(one.id, one.name) for one in context["shell"].projects]
     with back.tenant(viewer) as session:
-        choices = launch.choices(session, viewer, projects)
+        choices = launch.choices(session, viewer, projects, partial(pages.say, request))
+        fresh = jobs.next_name(session, viewer.scope, f"{choices.dataset}-0") if choices.dataset else ""
+    first = _first_choice(choices, fresh) if not form.values.get("name") and not form.errors else {}
+    form.values = {**first, **form.values}
     context |= {
         "choices": choices,
         "limits": launch.limits(),
         "advanced": launch.opens_advanced(form),
         "copied": copied,
-        **_end(request, back, viewer, form, _with_defaults(form, choices)),
+        **_end(request, back, viewer, form, form.values),
     }
     return pages.respond(request, "training/launch.html", context, status_code=status)
 
 
-def _with_defaults(form: Form[TrainingJobCreate], choices: launch.Choices) -> dict[str, str]:
-    """What the page's fields hold before anything is typed."""
-    first = {
+def _first_choice(choices: launch.Choices, name: str) -> dict[str, str]:
+    """What stands in the fields before anything is typed."""
+    return {
         "project_id": choices.projects[0][0] if choices.projects else "",
         "dataset_version_id": choices.versions[0][0] if choices.versions else "",
+        "name": name,
+        "model_name": choices.dataset,
     }
-    return {**first, **form.values}
 
 
 def _end(
-    request: Request, back: Backstage, viewer: Principal, form: Form[TrainingJobCreate], typed: dict[str, str]
+    request: Request, back: Backstage, viewer: Principal, form: Form[TrainingJobCreate], typed: Mapping[str, str]
 ) -> dict[str, Any]:
     wanted = launch.as_estimate(typed)
     expected = None

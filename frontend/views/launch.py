@@ -6,7 +6,7 @@ form never says otherwise than the API.
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -16,12 +16,14 @@ from sqlalchemy.orm import Session
 
 from backend.core.auth import Principal
 from backend.datasets import service as datasets
+from backend.datasets.models import Dataset, DatasetVersion
 from backend.fleet import service as fleet
 from backend.jobs.models import Job
 from backend.training_jobs.kind import CHANNEL
 from backend.training_jobs.schemas import TrainingEstimate, TrainingEstimateRequest, TrainingJobCreate
 from frontend.forms import Form, parse
 
+Say = Callable[..., str]
 BASICS = {"project_id", "name", "dataset_version_id", "model_name", "instance_type", "hyperparameters.epochs"}
 """Fields that stand open; every other one is under "Advanced"."""
 UNNAMED = {"name", "model_name"}
@@ -55,6 +57,8 @@ class Choices:
     projects: Sequence[tuple[str, str]]
     versions: Sequence[tuple[str, str]]
     instance_types: Sequence[tuple[str, str]]
+    dataset: str
+    """The newest version's dataset; "" where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +132,19 @@ def _as_typed(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def choices(session: Session, viewer: Principal, projects: Sequence[tuple[str, str]]) -> Choices:
-    """Image datasets' versions and the instance types, newest first."""
+def choices(session: Session, viewer: Principal, projects: Sequence[tuple[str, str]], say: Say) -> Choices:
+    """Image datasets' versions, newest first, and the instance types. `say` translates."""
     found = datasets.newest_versions(session, viewer.scope, kind="image")
-    several = len(projects) > 1
-    names = dict(projects)
+    names = dict(projects) if len(projects) > 1 else {}
+
+    def named(dataset: Dataset, version: DatasetVersion) -> str:
+        project = names.get(str(dataset.project_id), "")
+        name = f"{project} / {dataset.name}" if project else dataset.name
+        return say("%(name)s v%(number)s · %(files)s files", name=name, number=version.number, files=version.file_count)
+
     return Choices(
         projects=projects,
-        versions=[
-            (str(version.id), _version_label(dataset.name, version.number, version.file_count, project))
-            for version, dataset in found
-            for project in [names.get(str(dataset.project_id), "") if several else ""]
-        ],
+        versions=[(str(version.id), named(dataset, version)) for version, dataset in found],
         instance_types=[
             (
                 shape.name,
@@ -147,15 +152,12 @@ def choices(session: Session, viewer: Principal, projects: Sequence[tuple[str, s
             )
             for shape in fleet.list_instance_types(session, viewer.scope)
         ],
+        dataset=found[0][1].name if found else "",
     )
 
 
 def _gpus(count: int) -> str:
     return f" · {count} GPU" if count else ""
-
-
-def _version_label(dataset: str, number: int, files: int, project: str) -> str:
-    return f"{project} / {dataset} v{number} · {files:,}" if project else f"{dataset} v{number} · {files:,}"
 
 
 def values_of(job: Job, name: str) -> dict[str, str]:

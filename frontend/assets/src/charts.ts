@@ -108,7 +108,14 @@ function draw(chart: Chart): void {
       animation: false,
       textStyle: font(),
       grid: { left: 56, right: 16, top: 36, bottom: 24 },
-      legend: { ...legendLook(), data: chart.series.map((series) => series.label) },
+      legend: {
+        ...legendLook(),
+        type: chart.series.some((series) => series.run !== undefined) ? "scroll" : "plain",
+        pageIconColor: text,
+        pageIconInactiveColor: rule,
+        pageTextStyle: { color: text },
+        data: chart.series.map((series) => series.label),
+      },
       tooltip: {
         ...tooltipLook(),
         trigger: "axis",
@@ -163,7 +170,7 @@ function describe(figure: HTMLElement, chart: Chart): void {
       pattern
         .replace("{value}", number(point[1], chart.percent))
         .replace("{step}", point[0].toLocaleString());
-    const top = best(series.points, chart.goal);
+    const top = series.run === undefined ? best(series.points, chart.goal) : undefined;
     const extreme = top ? fill(words(chart.goal === "min" ? "lowest" : "highest"), top) : "";
     parts.push(`${series.label} ${fill(words("latest"), last)}${extreme ? `, ${extreme}` : ""}.`);
   }
