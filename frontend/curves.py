@@ -42,6 +42,20 @@ def charts(series: Sequence[Series]) -> list[dict[str, Any]]:
     return [_chart(key, members) for key, members in families.items()]
 
 
+def overlaid(jobs: Sequence[tuple[str, Sequence[Series]]]) -> list[dict[str, Any]]:
+    """Charts of several jobs over each other: each series bears its job's number (`run`) and name."""
+    families: dict[str, list[dict[str, Any]]] = {}
+    for run, (job, found) in enumerate(jobs):
+        for one in sorted(found, key=lambda item: item.name):
+            key, role = split_name(one.name)
+            drawn = _drawn(one, POINTS // max(len(jobs), 1) * 2)
+            said = job if role == "other" else f"{job} {role}"
+            families.setdefault(key, []).append(drawn | {"name": f"{job}:{one.name}", "label": said, "run": run})
+    first = [key for key in _ALWAYS if key in families]
+    order = [*first, *sorted(key for key in families if key not in first)]
+    return [_board(key, families[key]) for key in order]
+
+
 def title_of(key: str) -> str:
     """A chart's title with its unit, which the last part of a metric's name says."""
     words, _, unit = key.rpartition("_")
@@ -51,16 +65,20 @@ def title_of(key: str) -> str:
 
 
 def _chart(key: str, members: list[Series]) -> dict[str, Any]:
+    return _board(key, [_drawn(one, POINTS) for one in members])
+
+
+def _board(key: str, series: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "key": key,
         "title": title_of(key),
         "percent": key == "accuracy",
         "goal": _GOALS.get(key),
-        "series": [_drawn(one) for one in members],
+        "series": series,
     }
 
 
-def _drawn(one: Series) -> dict[str, Any]:
+def _drawn(one: Series, limit: int) -> dict[str, Any]:
     role = split_name(one.name)[1]
     finite = [(s, v, t) for s, v, t in zip(one.steps, one.values, one.times, strict=True) if v - v == 0]
     steps, values = [row[0] for row in finite], [row[1] for row in finite]
@@ -68,5 +86,5 @@ def _drawn(one: Series) -> dict[str, Any]:
         "name": one.name,
         "label": re.sub(r"[_/.:]+", " ", one.name),
         "role": role,
-        "points": [list(finite[i]) for i in keep(values, steps, POINTS)],
+        "points": [list(finite[i]) for i in keep(values, steps, limit)],
     }

@@ -34,6 +34,7 @@ MESSAGES = {
     "greater_than_equal": "It must be at least {ge}.",
     "less_than": "It must be less than {lt}.",
     "less_than_equal": "It must be at most {le}.",
+    "string_pattern_mismatch": "Some characters here are not allowed.",
     "string_too_long": "At most {max_length} characters.",
     "uuid_parsing": "Choose one of the list.",
     "literal_error": "Choose one of the list.",

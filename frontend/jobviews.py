@@ -9,8 +9,8 @@ from uuid import UUID
 from backend.core.auth import Principal
 from backend.core.lifecycle import Event
 from backend.jobs import states
-from backend.jobs.models import Attempt, Job
-from frontend.views import AttemptView, EventView, FailureView, JobSummary
+from backend.jobs.models import Attempt, Checkpoint, Job
+from frontend.views import AttemptView, Bar, CheckpointView, EventView, FailureView, JobSummary
 
 ACTORS = {"api_key": "API key"}
 
@@ -83,7 +83,48 @@ def attempt_view(attempt: Attempt, *, now: datetime) -> AttemptView:
         ended_at=attempt.ended_at,
         seconds=seconds_between(attempt.started_at, attempt.ended_at, now),
         reason=plain_reason(attempt.status_reason, attempt.status),
+        resumed_from_step=attempt.resumed_from_step,
+        failure_class=(attempt.failure or {}).get("failure_class"),
     )
+
+
+def checkpoint_views(checkpoints: Sequence[Checkpoint], attempts: Sequence[Attempt]) -> list[CheckpointView]:
+    """Complete checkpoints, newest first."""
+    numbers = {attempt.id: attempt.number for attempt in attempts}
+    return [
+        CheckpointView(
+            step=one.step,
+            attempt=numbers.get(one.attempt_id, 0),
+            at=one.created_at,
+            files=len(one.files),
+            size_bytes=sum(file.get("size_bytes", 0) for file in one.files),
+        )
+        for one in reversed(checkpoints)
+    ]
+
+
+def timeline(job: Job, attempts: Sequence[Attempt], now: datetime) -> list[Bar]:
+    """The job's time from its submission on: attempts, and the waits before them."""
+    end = job.ended_at or now
+    whole = max((end - job.created_at).total_seconds(), 1e-3)
+    bars: list[Bar] = []
+    reached = job.created_at
+
+    def add(attempt: int | None, status: str, until: datetime) -> None:
+        nonlocal reached
+        seconds = (until - reached).total_seconds()
+        if seconds > 0:
+            left = (reached - job.created_at).total_seconds() / whole * 1000
+            width = seconds / whole * 1000
+            bars.append(Bar(attempt=attempt, status=status, left=left, width=width, seconds=seconds))
+            reached = until
+
+    for one in attempts:
+        if one.started_at is not None:
+            add(None, states.QUEUED, one.started_at)
+            add(one.number, one.status, one.ended_at or end)
+    add(None, states.QUEUED, end)
+    return bars
 
 
 def event_view(event: Event, viewer: Principal) -> EventView:

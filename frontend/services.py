@@ -3,31 +3,31 @@
 Objects (log chunks) are fetched after the transaction, with no session open.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
-
-from sqlalchemy.orm import Session
 
 from backend.billing import costs
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
 from backend.core.errors import RouteNotFound, Unauthorized
-from backend.core.pagination import MAX_LIMIT, PageRequest
+from backend.core.pagination import PageRequest
 from backend.core.storage import ObjectStore
 from backend.identity import service as identity
 from backend.identity.errors import WrongCredentials
 from backend.identity.security import Security
 from backend.jobs import kinds, logs, metrics, states
 from backend.jobs import service as jobs
-from backend.jobs.models import Attempt, Job
-from backend.jobs.repository import JobFilter
-from backend.projects import service as projects
+from backend.jobs.repository import JobFilter, Order
 from frontend import jobviews
-from frontend.views import Curves, EventView, JobDetail, JobList, JobQuery, LogLine, LogPage, ProjectLink, Series, Shell
+from frontend.jobdetail import detail, project_links
+from frontend.views import Curves, JobDetail, JobList, JobQuery, LogLine, LogPage, Series, Shell
 
 TAIL_CHUNKS = 50
+SORTS: dict[str, Order] = {"name": "name", "created_at": "created_at"}
+"""By the word in the address. What has an index, so that a million jobs turn as fast as ten."""
+TAIL_LINES = 400
+"""What a page shows at first: many lines are slow to paint, and the search finds the rest."""
 
 
 class Services:
@@ -67,7 +67,7 @@ class Services:
             return Shell(
                 email=me.email or "",
                 organization_name=me.organization.name,
-                projects=_project_links(session, viewer),
+                projects=project_links(session, viewer),
                 active_jobs=jobs.count_unfinished(session, viewer.scope),
                 month_to_date=costs.charged_this_month(session, viewer.scope),
             )
@@ -80,10 +80,12 @@ class Services:
             status=query.status,
             name_contains=query.text,
         )
+        sort = query.sort if query.sort and query.sort.removeprefix("-") in SORTS else "-created_at"
+        order, descending = SORTS[sort.removeprefix("-")], sort.startswith("-")
         with self._database.unit_of_work(viewer.scope) as session:
             page = PageRequest(limit=limit, cursor=query.cursor)
-            shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page)
-            names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
+            shown, next_cursor = jobs.list_jobs(session, viewer.scope, where, page, order=order, descending=descending)
+            names = {UUID(one.id): one.name for one in project_links(session, viewer)}
             charged = costs.charged_to(session, viewer.scope, "job", [job.id for job in shown])
             now = database_now(session)
             return JobList(
@@ -91,7 +93,7 @@ class Services:
                 next_cursor=next_cursor,
                 statuses=states.ALL,
                 kinds=kinds.names(),
-                sorts=[],
+                sorts=[*SORTS],
             )
 
     def get_job(self, viewer: Principal, job_id: str) -> JobDetail:
@@ -100,7 +102,7 @@ class Services:
             job = jobs.get_job(session, viewer.scope, parse_id(job_id))
             attempts = jobs.list_attempts(session, viewer.scope, job.id)
             events = jobs.list_events(session, viewer.scope, job.id)
-            return _detail(session, viewer, job, attempts, events=[jobviews.event_view(e, viewer) for e in events])
+            return detail(session, viewer, job, attempts, events=[jobviews.event_view(e, viewer) for e in events])
 
     def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         """See `Platform`."""
@@ -131,6 +133,8 @@ class Services:
             LogLine(at=datetime.fromtimestamp(line.time, UTC) if line.time else None, text=line.text)
             for line in logs.read_lines(self._storage, keys)
         ]
+        if after is None and len(lines) > TAIL_LINES:
+            lines, skipped = lines[-TAIL_LINES:], True
         last = keys.last or place
         return LogPage(lines=lines, after=str(last) if last else "", more=keys.more, skipped=skipped)
 
@@ -139,33 +143,6 @@ class Services:
         viewer.require("write")
         with self._database.unit_of_work(viewer.scope) as session:
             jobs.request_stop(session, viewer, parse_id(job_id))
-
-
-def _detail(
-    session: Session, viewer: Principal, job: Job, attempts: Sequence[Attempt], *, events: list[EventView]
-) -> JobDetail:
-    now = database_now(session)
-    names = {UUID(one.id): one.name for one in _project_links(session, viewer)}
-    charged = costs.charged_to(session, viewer.scope, "job", [job.id])
-    running = attempts[-1] if attempts and attempts[-1].ended_at is None else None
-    return JobDetail(
-        summary=jobviews.summary(
-            job,
-            now=now,
-            projects=names,
-            costs=charged,
-            attempt=running,
-        ),
-        failure=jobviews.failure_view(job),
-        attempts=[jobviews.attempt_view(one, now=now) for one in attempts],
-        events=events,
-        facts=jobviews.facts(job),
-    )
-
-
-def _project_links(session: Session, viewer: Principal) -> list[ProjectLink]:
-    found, _ = projects.list_projects(session, viewer.scope, PageRequest(limit=MAX_LIMIT))
-    return [ProjectLink(id=str(one.id), name=one.name) for one in found]
 
 
 def parse_id(text: str) -> UUID:

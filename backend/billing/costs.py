@@ -43,6 +43,17 @@ class SkuCost:
 
 
 @dataclass(frozen=True)
+class ResourceCharge:
+    """Quantity and cost of one SKU at one unit price, of one resource."""
+
+    sku: str
+    unit: str
+    unit_price: Decimal
+    quantity: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True)
 class ProjectCost:
     """What one project cost."""
 
@@ -179,6 +190,16 @@ def summarize_costs(session: Session, scope: Scope, filters: Filters) -> CostSum
 def charged_to(session: Session, scope: Scope, resource_kind: str, resource_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
     """What was charged so far to each of these resources; one without a charge is left out."""
     return ChargeRepository(session, scope).amounts(resource_kind, resource_ids)
+
+
+def charges_by_price(
+    session: Session, scope: Scope, resource_kind: str, resource_id: UUID
+) -> tuple[list[ResourceCharge], Decimal]:
+    """What one resource was charged, per SKU and unit price, and its usage that has no charge yet."""
+    filters = Filters(resource_kind=resource_kind, resource_id=resource_id)
+    rows = ChargeRepository(session, scope).sums(filters, Charge.sku, Charge.unit, Charge.unit_price)
+    waiting = UsageRepository(session, scope).unrated(filters)
+    return [ResourceCharge(*row) for row in rows], sum((quantity for _, _, quantity, _ in waiting), Decimal(0))
 
 
 def charged_this_month(session: Session, scope: Scope) -> Decimal:

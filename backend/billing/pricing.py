@@ -10,6 +10,7 @@ from backend.billing import pricing_repository as repository
 from backend.billing import rating
 from backend.billing.errors import PriceInThePast, PriceNotExact
 from backend.billing.models import Price
+from backend.core.clock import database_now
 
 
 def set_price(
@@ -52,6 +53,11 @@ def set_price(
 def unit_of(sku: str) -> str:
     """`second` for instances, `call` for inference."""
     return "second" if sku.startswith("instance:") else "call"
+
+
+def price_in_force(session: Session, sku: str) -> Price | None:
+    """What a unit of `sku` costs now (Postgres's clock); None where it has no price."""
+    return repository.price_at(session, sku, database_now(session))
 
 
 def list_prices(session: Session, *, at: datetime | None) -> Sequence[Price]:

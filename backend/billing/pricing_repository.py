@@ -95,6 +95,14 @@ def prices(session: Session, *, at: datetime | None) -> Sequence[Price]:
     return session.scalars(query).all()
 
 
+def price_at(session: Session, sku: str, moment: datetime) -> Price | None:
+    """The price of a SKU at a moment."""
+    in_force = or_(Price.effective_to.is_(None), Price.effective_to > moment)
+    return session.scalars(
+        select(Price).where(Price.sku == sku, Price.effective_from <= moment, in_force)
+    ).one_or_none()
+
+
 def prices_of(session: Session, sku: str) -> Sequence[Price]:
     """Every price of one SKU, oldest first, locked."""
     return session.scalars(select(Price).where(Price.sku == sku).order_by(Price.effective_from).with_for_update()).all()

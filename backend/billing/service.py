@@ -16,7 +16,7 @@ from backend.billing.charging import Rated, Splitter, rate, register_splitter
 from backend.billing.costs import get_invoice, list_charges, list_usage, summarize_costs
 from backend.billing.errors import UsageNotExact, UsageOverlap
 from backend.billing.models import UsageRecord
-from backend.billing.pricing import list_prices, set_price
+from backend.billing.pricing import list_prices, price_in_force, set_price
 from backend.billing.pricing_repository import organizations_with_budgets, unpriced_skus
 from backend.billing.rating import Share, whole_milliseconds
 from backend.billing.repository import Filters, UsageRepository
@@ -35,6 +35,7 @@ __all__ = [
     "list_usage",
     "open_hold",
     "organizations_with_budgets",
+    "price_in_force",
     "rate",
     "record_usage",
     "register_splitter",

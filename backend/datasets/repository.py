@@ -221,6 +221,22 @@ class DatasetRepository:
         )
         return (newest or 0) + 1
 
+    def newest_versions(
+        self, *, project_id: UUID | None, kind: str | None, limit: int
+    ) -> list[tuple[DatasetVersion, Dataset]]:
+        """Versions with their datasets, of all datasets together, newest first."""
+        query = (
+            select(DatasetVersion, Dataset)
+            .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+            .where(self._own(DatasetVersion), self._own(Dataset))
+        )
+        if project_id is not None:
+            query = query.where(Dataset.project_id == project_id)
+        if kind is not None:
+            query = query.where(Dataset.kind == kind)
+        rows = self.session.execute(query.order_by(DatasetVersion.created_at.desc(), DatasetVersion.id).limit(limit))
+        return [(version, dataset) for version, dataset in rows]
+
     def versions(self, page: PageRequest, *, dataset_id: UUID) -> tuple[list[DatasetVersion], str | None]:
         """One page of a dataset's versions, newest first, and the next page's cursor."""
         query = select(DatasetVersion).where(self._own(DatasetVersion), DatasetVersion.dataset_id == dataset_id)

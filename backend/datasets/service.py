@@ -28,7 +28,7 @@ from backend.datasets.uploads import (
     remove_parts,
     store_part,
 )
-from backend.datasets.versions import create_version, list_files, list_versions, open_file, tag_version
+from backend.datasets.versions import create_version, list_files, list_versions, newest_versions, open_file, tag_version
 
 __all__ = [
     "abort_upload",
@@ -48,6 +48,7 @@ __all__ = [
     "list_files",
     "list_uploads",
     "list_versions",
+    "newest_versions",
     "open_file",
     "open_upload",
     "record_blob",

@@ -22,7 +22,7 @@ from backend.datasets.catalog import dataset_not_found, get_dataset, get_version
 from backend.datasets.errors import FileNotInVersion, SingleClass, TooFewFiles
 from backend.datasets.images import content_type
 from backend.datasets.manifest import ManifestRow, page_of, position_of, read_manifest, write_manifest
-from backend.datasets.models import DatasetVersion
+from backend.datasets.models import Dataset, DatasetVersion
 from backend.datasets.repository import DatasetRepository
 from backend.datasets.schemas import VersionCreate
 from backend.datasets.split import SPLITS, assign_splits, split_sizes
@@ -109,6 +109,13 @@ def list_versions(
     """One page of a dataset's versions, newest first, and the next page's cursor. Raises DatasetNotFound."""
     get_dataset(session, scope, dataset_id)
     return DatasetRepository(session, scope).versions(page, dataset_id=dataset_id)
+
+
+def newest_versions(
+    session: Session, scope: Scope, *, project_id: UUID | None = None, kind: str | None = None, limit: int = 200
+) -> list[tuple[DatasetVersion, Dataset]]:
+    """Versions to choose from, of all datasets together, each with its dataset; newest first."""
+    return DatasetRepository(session, scope).newest_versions(project_id=project_id, kind=kind, limit=limit)
 
 
 def tag_version(session: Session, principal: Principal, version_id: UUID, tags: dict[str, str]) -> DatasetVersion:

@@ -19,7 +19,12 @@ FIRST_SLICE_SECONDS = 10.0
 
 def sku(instance: Instance) -> str:
     """What a second of this instance is sold as."""
-    return f"instance:{instance.instance_type}:{instance.market}"
+    return sku_of(instance.instance_type, instance.market)
+
+
+def sku_of(instance_type: str, market: str) -> str:
+    """What a second of such an instance is sold as."""
+    return f"instance:{instance_type}:{market}"
 
 
 def whole_milliseconds(from_at: datetime, to_at: datetime) -> int:

@@ -16,7 +16,7 @@ from backend.core.settings import ControlSettings
 from backend.fleet import states
 from backend.fleet.errors import InstanceNotFound, InstanceTypeUnknown, QuotaExceeded
 from backend.fleet.holds import end_hold, end_hold_if_over
-from backend.fleet.metering import meter_assignment, meter_hold
+from backend.fleet.metering import meter_assignment, meter_hold, sku_of
 from backend.fleet.models import Assignment, Hold, Instance, InstanceType, Report
 from backend.fleet.placement import (
     Want,
@@ -38,6 +38,7 @@ __all__ = [
     "end_hold",
     "end_hold_if_over",
     "find_idle_instance",
+    "sku_of",
     "take_idle_instances",
     "undisturbed_assignments",
 ]

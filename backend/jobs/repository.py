@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Double, Row, Select, any_, column, func, insert, or_, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from backend.core.db import Scope
 from backend.core.ids import new_id
@@ -16,6 +17,12 @@ from backend.jobs import states
 from backend.jobs.models import Attempt, Checkpoint, Job, LogChunk, MetricChunk
 
 POINTS_PER_PAGE = 10_000
+Order = Literal["created_at", "name"]
+ORDERS: dict[Order, list[InstrumentedAttribute[Any]]] = {
+    "created_at": [Job.created_at, Job.id],
+    "name": [Job.name],
+}
+"""Sort keys, each with an index behind it; the last is unique."""
 MetricPoint = tuple[str, int, float, float]
 """Name, step, value, Unix seconds."""
 
@@ -47,8 +54,10 @@ class JobRepository:
         query = self._jobs().where(Job.id == job_id)
         return self._session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
 
-    def page(self, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
-        """Newest first, and the cursor of the next page."""
+    def page(
+        self, where: JobFilter, page: PageRequest, *, order: Order = "created_at", descending: bool = True
+    ) -> tuple[list[Job], str | None]:
+        """Newest first unless `order` says otherwise, and the cursor of the next page."""
         query = self._jobs()
         if where.project_id is not None:
             query = query.where(Job.project_id == where.project_id)
@@ -58,7 +67,23 @@ class JobRepository:
             query = query.where(Job.status == where.status)
         if where.name_contains:
             query = query.where(Job.name.icontains(where.name_contains, autoescape=True))
-        return fetch_page(self._session, query, page, keys=[Job.created_at, Job.id])
+        return fetch_page(self._session, query, page, keys=ORDERS[order], descending=descending)
+
+    def completed_runs(self, kind: str, instance_type: str, *, among: int) -> Sequence[Job]:
+        """Of the newest `among` jobs of a kind, those that completed on this instance type in one attempt."""
+        newest = (
+            self._jobs().where(Job.kind == kind).order_by(Job.created_at.desc(), Job.id.desc()).limit(among).subquery()
+        )
+        job = aliased(Job, newest)
+        query = select(job).where(
+            job.status == states.COMPLETED, job.instance_type == instance_type, job.attempt_count == 1
+        )
+        return self._session.scalars(query.order_by(job.created_at.desc())).all()
+
+    def names_taken(self, names: Sequence[str]) -> set[str]:
+        """Those of the names that jobs have."""
+        query = self._jobs().with_only_columns(Job.name).where(Job.name.in_(names))
+        return set(self._session.scalars(query))
 
     def count_unfinished(self) -> int:
         """Jobs that have not ended."""

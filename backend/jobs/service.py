@@ -21,11 +21,14 @@ from backend.jobs import states
 from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound
 from backend.jobs.kinds import kind_of
 from backend.jobs.models import Attempt, Checkpoint, Job
-from backend.jobs.repository import JobFilter, JobRepository
+from backend.jobs.repository import JobFilter, JobRepository, Order
 from backend.jobs.schemas import JobRequest
 from backend.projects.service import get_project
 
 CONTROL = Doorbell("jobs.control")
+LONGEST_NAME, MOST_DIGITS, NAMES_TRIED = 63, 6, 50
+LIKE_AMONG = 500
+"""Newest jobs of a kind among which like ones are looked for: bounded, however many there are."""
 
 
 def submit_job(
@@ -94,14 +97,42 @@ def get_job(session: Session, scope: Scope, job_id: UUID) -> Job:
     return job
 
 
-def list_jobs(session: Session, scope: Scope, where: JobFilter, page: PageRequest) -> tuple[list[Job], str | None]:
-    """Newest first, and the cursor of the next page."""
-    return JobRepository(session, scope).page(where, page)
+def list_jobs(
+    session: Session,
+    scope: Scope,
+    where: JobFilter,
+    page: PageRequest,
+    *,
+    order: Order = "created_at",
+    descending: bool = True,
+) -> tuple[list[Job], str | None]:
+    """Newest first unless `order` says otherwise, and the cursor of the next page."""
+    return JobRepository(session, scope).page(where, page, order=order, descending=descending)
 
 
 def count_unfinished(session: Session, scope: Scope) -> int:
     """Jobs that have not ended."""
     return JobRepository(session, scope).count_unfinished()
+
+
+def next_name(session: Session, scope: Scope, name: str) -> str:
+    """A name like this one that no job has now: `digits-2` after `digits`, `digits-10` after `digits-9`."""
+    base, _, number = name.rpartition("-")
+    if not base or not number.isdecimal() or len(number) > MOST_DIGITS:
+        base, number = name, "1"
+    base = base[: LONGEST_NAME - MOST_DIGITS - 1].rstrip("-")
+    for first in range(int(number) + 1, int(number) + 1 + NAMES_TRIED * 10, NAMES_TRIED):
+        tried = [f"{base}-{each}" for each in range(first, first + NAMES_TRIED)]
+        taken = JobRepository(session, scope).names_taken(tried)
+        free = next((each for each in tried if each not in taken), None)
+        if free is not None:
+            return free
+    return f"{base[: LONGEST_NAME - 9].rstrip('-')}-{new_id().hex[-8:]}"
+
+
+def completed_runs(session: Session, scope: Scope, kind: str, instance_type: str) -> Sequence[Job]:
+    """Jobs from whose durations a new one's can be told: completed at the first try, newest first."""
+    return JobRepository(session, scope).completed_runs(kind, instance_type, among=LIKE_AMONG)
 
 
 def request_stop(session: Session, principal: Principal, job_id: UUID) -> Job:

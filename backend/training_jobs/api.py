@@ -1,18 +1,18 @@
-"""REST route that starts training jobs; reading and stopping are the engine's."""
+"""REST routes that start training jobs and estimate them; reading and stopping are the engine's."""
 
 from fastapi import APIRouter, status
 
-from backend.core.http import Transaction, Writer
+from backend.core.http import Reader, Transaction, Writer
 from backend.core.problems import raises
 from backend.datasets.errors import DatasetVersionNotFound
-from backend.jobs import service as jobs
+from backend.fleet.errors import InstanceTypeUnknown
 from backend.jobs.api import job_read
 from backend.jobs.errors import SUBMITTED
 from backend.jobs.schemas import JobRead
+from backend.projects.errors import ProjectNotFound
 from backend.registry.errors import ModelNameTaken
-from backend.registry.service import check_model_name
-from backend.training_jobs.kind import CHANNEL
-from backend.training_jobs.schemas import TrainingJobCreate
+from backend.training_jobs import service
+from backend.training_jobs.schemas import TrainingEstimate, TrainingEstimateRequest, TrainingJobCreate
 
 router = APIRouter(prefix="/api/v1", tags=["training jobs"])
 
@@ -24,17 +24,10 @@ router = APIRouter(prefix="/api/v1", tags=["training jobs"])
 )
 def create_training_job(session: Transaction, principal: Writer, body: TrainingJobCreate) -> JobRead:
     """Train on a dataset version; the best weights become the next version of `model_name`."""
-    check_model_name(session, principal.scope, project_id=body.project_id, model_name=body.model_name)
-    job = jobs.submit_job(
-        session,
-        principal,
-        body,
-        kind="training",
-        parameters={
-            "algorithm": body.algorithm,
-            "hyperparameters": body.hyperparameters.model_dump(mode="json"),
-        },
-        inputs={CHANNEL: {"kind": "dataset", "id": str(body.dataset_version_id)}},
-        output={"model_name": body.model_name},
-    )
-    return job_read(job)
+    return job_read(service.start_training(session, principal, body))
+
+
+@router.post("/training-jobs/estimate", responses=raises(ProjectNotFound, InstanceTypeUnknown, DatasetVersionNotFound))
+def estimate_training_job(session: Transaction, principal: Reader, body: TrainingEstimateRequest) -> TrainingEstimate:
+    """Time and price of a training job before it is started, from like jobs and the prices in force."""
+    return service.estimate_training(session, principal.scope, body)

@@ -16,13 +16,14 @@ from backend.jobs.models import Attempt, Job
 from backend.registry import service as registry
 from backend.registry.errors import ArtifactInvalid
 
+KIND = "training"
 CHANNEL = "training"
 
 
 class TrainingKind:
     """Registers the artifact as a version of the model that the job names."""
 
-    name = "training"
+    name = KIND
     entrypoint = "worker.training"
 
     def check(self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.billing.schemas import CURRENCY, Exact
 from backend.core.fields import Flag, ResourceName
 from backend.jobs.schemas import JobRequest
 
@@ -70,3 +71,28 @@ class TrainingJobCreate(JobRequest):
     dataset_version_id: UUID
     model_name: ResourceName
     hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class TrainingEstimateRequest(TrainingJobCreate):
+    """A training job as it would be started; its name and the model's need not be known yet."""
+
+    name: ResourceName = "estimate"
+    model_name: ResourceName = "estimate"
+
+
+class TrainingEstimate(BaseModel):
+    """What a training job is expected to take: the spread of like jobs.
+
+    Without like jobs there is no expectation, and without a price no amount (null): what is then known is the most it
+    may run and cost, if every attempt runs to the limit. Money is exact; `amount_high` counts the warm pool afterwards.
+    """
+
+    like_jobs: Annotated[int, Field(description="completed jobs that this is told from")]
+    seconds_low: float | None
+    seconds_high: float | None
+    currency: str = CURRENCY
+    price_per_second: Exact | None
+    amount_low: Exact | None
+    amount_high: Exact | None
+    at_most_seconds: Annotated[int, Field(description="all attempts at the runtime limit")]
+    at_most_amount: Exact | None

@@ -10,8 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from backend.core.auth import Principal
+from backend.jobs import service as jobs
 from frontend import curves
-from frontend.pages.common import FromOurPage, LoggedIn, Pages, Services, framed
+from frontend.logsearch import search_log
+from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
+from frontend.services import parse_id
 from frontend.views import JobQuery, LogPage, Platform
 
 router = APIRouter()
@@ -68,6 +71,7 @@ def list_jobs(
         "query": query,
         "found": found,
         "live": live,
+        "can_write": viewer.allows("write"),
         "url": _list_url,
         "cli_example": CLI_EXAMPLE,
         "api_example": API_EXAMPLE.format(base=str(request.base_url).rstrip("/"), project=query.project or "…"),
@@ -147,6 +151,21 @@ def read_logs(
     job = platform.get_job(viewer, job_id)
     log = platform.read_logs(viewer, job_id, after=after)
     return pages.respond(request, "training/log_lines.html", {"job": job, "log": log})
+
+
+@router.get("/training/{job_id}/log-search")
+def find_in_log(
+    request: Request, *, viewer: LoggedIn, pages: Pages, back: Back, job_id: str, text: Word = None, after: Word = None
+) -> Response:
+    """Lines of the whole log that contain the words; empty where there are no words."""
+    words = (text or "").strip()
+    if not words:
+        with back.tenant(viewer) as session:
+            jobs.get_job(session, viewer.scope, parse_id(job_id))
+        return Response(media_type="text/html")
+    found = search_log(back, viewer, job_id, words, after=after or "")
+    context = {"job_id": job_id, "words": words, "found": found, "further": bool(after)}
+    return pages.respond(request, "training/log_found.html", context)
 
 
 @router.get("/training/{job_id}/log.txt")

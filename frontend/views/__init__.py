@@ -97,8 +97,51 @@ class JobList:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResourceLink:
+    """Another page. `kind`: dataset, model (one it was given), made (a model version of this job)."""
+
+    kind: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointView:
+    """A complete checkpoint."""
+
+    step: int
+    attempt: int
+    at: datetime
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChargeLine:
+    """What a job was charged of one SKU at one price."""
+
+    sku: str
+    unit: str
+    quantity: Decimal
+    unit_price: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """An attempt on the timeline, or the wait before it; `left` and `width` in thousandths of the job's time."""
+
+    attempt: int | None
+    """None while it waits."""
+    status: str
+    left: float
+    width: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptView:
-    """One try of a job on an instance."""
+    """One try of a job on an instance; `failure_class` where it failed."""
 
     number: int
     status: str
@@ -107,6 +150,8 @@ class AttemptView:
     ended_at: datetime | None
     seconds: float | None
     reason: str | None
+    resumed_from_step: int | None = None
+    failure_class: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +188,15 @@ class JobDetail:
     events: Sequence[EventView]
     facts: Mapping[str, Mapping[str, Any]]
     """What was asked for and what came of it: parameters, inputs, output, tags; empty ones are left out."""
+    links: Sequence[ResourceLink] = ()
+    """The dataset version and model version it was given, and the model version it made."""
+    checkpoints: Sequence[CheckpointView] = ()
+    charges: Sequence[ChargeLine] = ()
+    uncharged_seconds: Decimal = Decimal(0)
+    """Metered and not charged yet."""
+    timeline: Sequence[Bar] = ()
+    next_name: str = ""
+    """A name for the same job once more, that no job had when the page was made."""
 
 
 @dataclass(frozen=True, kw_only=True)

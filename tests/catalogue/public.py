@@ -88,4 +88,10 @@ JOBS = (
         "project_id": "{other_id}", "name": "train", "instance_type": "{instance_type}",
         "dataset_version_id": "{version_id}", "model_name": "{model_name}"}),
         before=(post("/projects", {"name": "elsewhere"}, saves={"other_id": "id"}),)),
+    Cause("dataset_version_not_found", post("/training-jobs/estimate", {
+        **PROJECT, "dataset_version_id": NOBODY, "instance_type": "{instance_type}"})),
+    Cause("instance_type_unknown", post("/training-jobs/estimate", {
+        **PROJECT, "dataset_version_id": "{version_id}", "instance_type": "ml.none"})),
+    Cause("project_not_found", post("/training-jobs/estimate", {
+        "project_id": NOBODY, "dataset_version_id": "{version_id}", "instance_type": "{instance_type}"})),
 )  # fmt: skip

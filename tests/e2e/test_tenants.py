@@ -55,6 +55,7 @@ CREATIONS: dict[str, list[dict[str, Any]]] = {
         {"project_id": "{project_id}", "dataset_version_id": "{dataset_version}", "model_name": "stolen"},
         {"project_id": "{own_project}", "dataset_version_id": "{dataset_version}", "model_name": "stolen"},
     ],
+    "/api/v1/training-jobs/estimate": [{"project_id": "{own_project}", "dataset_version_id": "{dataset_version}"}],
     "/api/v1/compression-jobs": [
         {"project_id": "{project_id}", "model_version_id": "{model_version}"},
         {"project_id": "{own_project}", "model_version_id": "{model_version}"},

@@ -190,7 +190,7 @@ def test_live_parts_stop_when_the_job_is_final(member: TestClient) -> None:
     running = member.get(f"/training/{RUNNING.id}/live", headers={"HX-Request": "true"})
     assert running.status_code == 200
     assert 'hx-trigger="every 2s"' in running.text
-    assert running.text.count('hx-swap-oob="morph"') == 2
+    assert running.text.count('hx-swap-oob="morph"') == 4
     final = member.get(f"/training/{COMPLETED.id}/live", headers={"HX-Request": "true"})
     assert final.status_code == STOP_POLLING
     assert "hx-trigger" not in final.text

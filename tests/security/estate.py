@@ -112,6 +112,7 @@ class Estate:
                 "dataset_version_id": self.ids["version_id"],
                 "model_name": "another",
             },
+            "POST /api/v1/training-jobs/estimate": {**job, "dataset_version_id": self.ids["version_id"]},
             "POST /api/v1/compression-jobs": {**job, "model_version_id": self.model_version_id},
             "POST /api/v1/endpoints": {**project, **config, "name": "another"},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,

@@ -22,6 +22,7 @@ function words(name: string): string {
 }
 
 function colourOf(series: Series, index: number): string {
+  if (series.run !== undefined) return colour(`--my-run-${series.run}`);
   if (series.role === "train") return colour("--my-train");
   if (series.role === "validation") return colour("--my-validation");
   return colour(index % 2 ? "--my-other" : "--my-train");
@@ -107,7 +108,14 @@ function draw(chart: Chart): void {
       animation: false,
       textStyle: font(),
       grid: { left: 56, right: 16, top: 36, bottom: 24 },
-      legend: { ...legendLook(), data: chart.series.map((series) => series.label) },
+      legend: {
+        ...legendLook(),
+        type: chart.series.some((series) => series.run !== undefined) ? "scroll" : "plain",
+        pageIconColor: text,
+        pageIconInactiveColor: rule,
+        pageTextStyle: { color: text },
+        data: chart.series.map((series) => series.label),
+      },
       tooltip: {
         ...tooltipLook(),
         trigger: "axis",
@@ -162,7 +170,7 @@ function describe(figure: HTMLElement, chart: Chart): void {
       pattern
         .replace("{value}", number(point[1], chart.percent))
         .replace("{step}", point[0].toLocaleString());
-    const top = best(series.points, chart.goal);
+    const top = series.run === undefined ? best(series.points, chart.goal) : undefined;
     const extreme = top ? fill(words(chart.goal === "min" ? "lowest" : "highest"), top) : "";
     parts.push(`${series.label} ${fill(words("latest"), last)}${extreme ? `, ${extreme}` : ""}.`);
   }
@@ -198,7 +206,7 @@ function exportChart(button: HTMLElement): void {
 async function poll(url: string): Promise<void> {
   let pause = 2000;
   try {
-    const answer = await fetch(`${url}?version=${encodeURIComponent(curves.version)}`, {
+    const answer = await fetch(`${url}${url.includes("?") ? "&" : "?"}version=${encodeURIComponent(curves.version)}`, {
       headers: { Accept: "application/json" },
     });
     if (answer.status === 401 || answer.status === 404) return;

@@ -7,6 +7,7 @@ export interface Series {
   label: string;
   role: "train" | "validation" | "other";
   points: Point[];
+  run?: number; // where several jobs are compared: which of them
 }
 
 export interface Chart {

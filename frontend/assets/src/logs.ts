@@ -1,5 +1,5 @@
-// The log viewer: follows the tail while asked to, filters lines, and keeps the page light by dropping
-// the oldest of many thousand lines (the download has them all).
+// The log viewer: follows the tail while asked to, and keeps the page light by dropping the oldest of many
+// thousand lines (the download has them all, and the search looks at them all on the server).
 const kept = 5000;
 
 function viewer(): HTMLElement | null {
@@ -8,21 +8,6 @@ function viewer(): HTMLElement | null {
 
 function checked(name: string): boolean {
   return document.querySelector<HTMLInputElement>(`[data-log-${name}]`)?.checked ?? false;
-}
-
-function applySearch(): void {
-  const box = viewer();
-  if (!box) return;
-  const words = document.querySelector<HTMLInputElement>("[data-log-search]")?.value.toLowerCase() ?? "";
-  let shown = 0;
-  for (const line of box.querySelectorAll<HTMLElement>(".log-line")) {
-    const hit = !words || (line.textContent ?? "").toLowerCase().includes(words);
-    line.hidden = !hit;
-    line.classList.toggle("log-hit", hit && words !== "");
-    if (hit) shown += 1;
-  }
-  const count = document.querySelector<HTMLElement>("[data-log-count]");
-  if (count) count.textContent = words ? String(shown) : "";
 }
 
 function trim(box: HTMLElement): void {
@@ -38,7 +23,6 @@ function toEnd(): void {
 export function installLogs(): void {
   toEnd();
   document.addEventListener("input", (event) => {
-    if (event.target instanceof Element && event.target.matches("[data-log-search]")) applySearch();
     if (event.target instanceof Element && event.target.matches("[data-log-follow]")) toEnd();
   });
   document.addEventListener("htmx:afterSettle", (event) => {
@@ -46,7 +30,6 @@ export function installLogs(): void {
     if (!box || !(event.target instanceof Node)) return;
     if (!box.contains(event.target) && event.target !== box) return;
     trim(box);
-    applySearch();
     toEnd();
   });
   // Scrolling up by hand stops following; scrolling back to the end starts it again.

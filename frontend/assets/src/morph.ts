@@ -21,6 +21,11 @@ function sameFigure(before: Node, after: Node): boolean {
   return address !== undefined && address === after.dataset["figure"];
 }
 
+// What a person has ticked stays ticked.
+function keepsTick(name: string, node: Element): boolean {
+  return name === "checked" && node.hasAttribute("data-keeps");
+}
+
 export function installMorph(api: typeof htmx): void {
   api.defineExtension("morph", {
     isInlineSwap: (style: string) => style === "morph",
@@ -32,7 +37,7 @@ export function installMorph(api: typeof htmx): void {
         ignoreActiveValue: true,
         callbacks: {
           beforeNodeMorphed: (before: Node, after: Node) => !sameTime(before, after) && !sameFigure(before, after),
-          beforeAttributeUpdated: (name: string, node: Element) => !keepsOpen(name, node),
+          beforeAttributeUpdated: (name: string, node: Element) => !keepsOpen(name, node) && !keepsTick(name, node),
         },
       }) as Node[];
     },

@@ -1,0 +1,83 @@
+"""Several jobs at once: side by side, and stopped together."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from backend.core.auth import Principal
+from backend.jobs import service as jobs
+from backend.jobs.errors import JobAlreadyFinished
+from frontend import curves, flash
+from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
+from frontend.services import parse_id
+from frontend.views import Curves, Platform
+from frontend.views.compare import FEWEST, MOST, compare
+
+router = APIRouter()
+MOST_STOPPED = 200
+Chosen = Annotated[list[str], Query(alias="job", max_length=200)]
+
+
+@router.get("/training/compare")
+def show_comparison(
+    request: Request,
+    *,
+    viewer: LoggedIn,
+    pages: Pages,
+    platform: Services,
+    job: Chosen = [],  # noqa: B006 - FastAPI copies it
+) -> Response:
+    """Jobs side by side; with fewer than two, how to choose them."""
+    chosen = list(dict.fromkeys(job))
+    found = None
+    if FEWEST <= len(chosen) <= MOST:
+        details = [platform.get_job(viewer, one) for one in chosen]
+        found = compare(details, _read(platform, viewer, chosen))
+    context = framed(platform, viewer, found=found, count=len(chosen), most=MOST, query=request.url.query)
+    return pages.respond(request, "training/compare.html", context)
+
+
+@router.get("/training/compare/metrics")
+def read_curves(*, viewer: LoggedIn, platform: Services, job: Chosen = [], version: str = "") -> Response:  # noqa: B006 - FastAPI copies it
+    """Curves of several jobs over each other, as `read_metrics` of one: 204 where nothing is new."""
+    chosen = list(dict.fromkeys(job))[:MOST]
+    names = [platform.get_job(viewer, one).summary.name for one in chosen]
+    found = _read(platform, viewer, chosen)
+    together = "+".join(one.version for one in found)
+    if together == version:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    charts = curves.overlaid([(name, one.series or []) for name, one in zip(names, found, strict=True)])
+    return JSONResponse({"version": together, "final": all(one.final for one in found), "charts": charts})
+
+
+def _read(platform: Platform, viewer: Principal, chosen: list[str]) -> list[Curves]:
+    return [platform.read_metrics(viewer, one, known="") for one in chosen]
+
+
+@router.post("/training/stop", dependencies=[FromOurPage])
+def stop_jobs(
+    request: Request,
+    *,
+    viewer: LoggedIn,
+    pages: Pages,
+    back: Back,
+    job: Annotated[list[str], Form(max_length=MOST_STOPPED)] = [],  # noqa: B006 - FastAPI copies it
+) -> Response:
+    """Ask each of the chosen jobs to stop; what has ended already stays as it is."""
+    viewer.require("write")
+    chosen = [parse_id(one) for one in dict.fromkeys(job)]
+    asked = ended = 0
+    with back.tenant(viewer) as session:
+        for one in chosen:
+            try:
+                jobs.request_stop(session, viewer, one)
+                asked += 1
+            except JobAlreadyFinished:
+                ended += 1
+    said = pages.say(
+        request, "Asked %(asked)s of the jobs to stop; %(ended)s had ended already.", asked=asked, ended=ended
+    )
+    return flash.go_on(request, "/training", said)
