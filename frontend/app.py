@@ -25,7 +25,7 @@ from backend.core.errors import DomainError
 from backend.core.settings import Settings
 from frontend import security
 from frontend.backstage import Backstage
-from frontend.pages import auth, budgets, costs, jobs
+from frontend.pages import auth, budgets, costs, jobs, keys, members, settings
 from frontend.pages.common import NotLoggedInError
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
 from frontend.services import Services
@@ -38,6 +38,9 @@ ROOMS = (
     budgets.router,
     costs.router,
     jobs.router,
+    keys.router,
+    members.router,
+    settings.router,
 )
 
 

@@ -96,6 +96,8 @@ def show_overview(
             "budgets": views.read_budgets(session, viewer.scope),
             "months": explorer.list_months(session, viewer.scope),
         }
+    say = _say(pages, request)
+    context["sku_name"] = lambda sku: costfigures.sku_name(sku, say)
     context |= _examples(request, f"costs/summary?from={found.month}-01T00:00:00Z", CLI_EXAMPLE)
     return _page(request, pages, platform, viewer, query, "overview", **context)
 
