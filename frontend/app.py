@@ -25,7 +25,7 @@ from backend.core.errors import DomainError
 from backend.core.settings import Settings
 from frontend import security
 from frontend.backstage import Backstage
-from frontend.pages import auth, compare, jobs, launch
+from frontend.pages import auth, budgets, compare, costs, jobs, keys, launch, members, settings
 from frontend.pages.common import NotLoggedInError
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
 from frontend.services import Services
@@ -37,7 +37,12 @@ ROOMS = (
     auth.router,
     compare.router,  # its addresses, and those of launch, are none of a job: they come before jobs
     launch.router,
+    budgets.router,
+    costs.router,
     jobs.router,
+    keys.router,
+    members.router,
+    settings.router,
 )
 
 

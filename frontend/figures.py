@@ -8,7 +8,7 @@
     series   name, values (as long as `x`, None = no value); for `scatter` points {x, y, label}; for `matrix` a row;
              for `treemap` a box around its leaves (a single series draws no box)
     note     one sentence that says what the picture shows, for those who cannot see it and under the chart
-    final    nothing will change any more; until then the page asks again
+    final    nothing will change any more; until then the page asks again, `every_seconds`
 
 A figure without a value draws its empty state.
 """
@@ -53,6 +53,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     y_label: str = ""
     note: str = ""
     final: bool = True
+    every_seconds: int = 5
 
 
 def document(figure: Figure) -> bytes:

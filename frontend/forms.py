@@ -84,6 +84,8 @@ def parse(schema: type[T], typed: Mapping[str, str]) -> Form[T]:
 
 def sentence(error: ErrorDetails) -> str:
     """One of pydantic's errors as a sentence for people."""
+    if error["type"] == "string_too_short" and error.get("ctx", {}).get("min_length", 1) > 1:
+        return f"At least {error['ctx']['min_length']} characters."
     if error["type"] in MESSAGES:
         return MESSAGES[error["type"]].format(**error.get("ctx", {}))
     said = error["msg"].removeprefix("Value error, ")

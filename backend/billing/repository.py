@@ -125,14 +125,21 @@ class ChargeRepository:
         )
         return {row[0]: row[1] for row in rows}
 
-    def sums(self, filters: Filters, *by: ColumnElement[Any] | InstrumentedAttribute[Any]) -> list[tuple[Any, ...]]:
-        """Rows (*by, quantity, amount), the largest amount first."""
+    def earliest(self, filters: Filters) -> datetime | None:
+        """When the first charge starts."""
+        return self._session.scalar(select(func.min(Charge.from_at)).where(*_conditions(Charge, self._scope, filters)))
+
+    def sums(
+        self, filters: Filters, *by: ColumnElement[Any] | InstrumentedAttribute[Any], limit: int | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Rows (*by, quantity, amount), the largest amount first; of them the first `limit`."""
         amount = func.sum(Charge.amount)
         rows = self._session.execute(
             select(*by, func.sum(Charge.quantity), amount)
             .where(*_conditions(Charge, self._scope, filters))
             .group_by(*by)
             .order_by(amount.desc(), *by)
+            .limit(limit)
         )
         return [tuple(row) for row in rows]
 

@@ -1,8 +1,9 @@
 """All SQL of projects."""
 
+from collections.abc import Iterator
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Table, Text, cast, func, literal, null, select, union_all
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -61,3 +62,55 @@ class ProjectRepository:
         """Remove an empty project."""
         self._session.delete(project)
         self._session.flush()
+
+
+class TagRepository:
+    """Tags of whatever an organization owns, found from the tables that have them."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+
+    def counts(self, limit: int) -> list[tuple[str, str, str, int]]:
+        """Rows (key, value, table, how many of its rows), by key, value and table; the first `limit`."""
+        parts = []
+        for table, mine in self._tagged():
+            pair = func.jsonb_each_text(table.c.tags).table_valued("key", "value")
+            key, value = pair.c.key, pair.c.value
+            parts.append(
+                select(
+                    key.label("key"),
+                    value.label("value"),
+                    literal(table.name).label("kind"),
+                    func.count().label("count"),
+                )
+                .select_from(table)
+                .join(pair, literal(value=True))
+                .where(*mine, table.c.tags != {})
+                .group_by(key, value)
+            )
+        every = union_all(*parts).subquery()
+        found = select(every).order_by(every.c.key, every.c.value, every.c.kind).limit(limit)
+        return [(key, value, kind, count) for key, value, kind, count in self._session.execute(found)]
+
+    def carriers(self, key: str, value: str, limit: int) -> list[tuple[str, UUID, str | None]]:
+        """Rows (table, id, name if the table has names) of what carries a tag, newest first; the first `limit`."""
+        parts = [
+            select(
+                literal(table.name).label("kind"),
+                table.c.id.label("id"),
+                (cast(table.c.name, Text) if "name" in table.c else null()).label("name"),
+            ).where(*mine, table.c.tags.contains({key: value}))
+            for table, mine in self._tagged()
+        ]
+        every = union_all(*parts).subquery()
+        found = select(every).order_by(every.c.id.desc()).limit(limit)
+        return [(kind, id_, name) for kind, id_, name in self._session.execute(found)]
+
+    def _tagged(self) -> Iterator[tuple[Table, list[ColumnElement[bool]]]]:
+        """Every table with tags, and which of its rows count: this organization's that are not deleted."""
+        for table in Base.metadata.sorted_tables:
+            if "tags" in table.c and "organization_id" in table.c:
+                mine = [table.c.organization_id == self._scope.organization_id]
+                gone = [table.c[name].is_(None) for name in ("deleted_at", "revoked_at") if name in table.c]
+                yield table, mine + gone

@@ -10,7 +10,7 @@ from backend.core.db import Scope
 from backend.core.pagination import PageRequest
 from backend.projects.errors import ProjectNameTaken, ProjectNotEmpty, ProjectNotFound
 from backend.projects.models import Project
-from backend.projects.repository import ProjectRepository
+from backend.projects.repository import ProjectRepository, TagRepository
 
 
 def create_project(
@@ -74,6 +74,18 @@ def delete_project(session: Session, principal: Principal, project_id: UUID) -> 
         )
     projects.delete(project)
     _record(session, principal, "project.delete", project, {"name": project.name})
+
+
+def list_tags(session: Session, scope: Scope, *, limit: int) -> list[tuple[str, str, str, int]]:
+    """Tags in use, whatever carries them: rows (key, value, table of the carriers, how many), sorted."""
+    return TagRepository(session, scope).counts(limit)
+
+
+def list_carriers(
+    session: Session, scope: Scope, key: str, value: str, *, limit: int
+) -> list[tuple[str, UUID, str | None]]:
+    """What carries the tag `key=value`: rows (its table, id, name where it has one), newest first."""
+    return TagRepository(session, scope).carriers(key, value, limit)
 
 
 def _locked(session: Session, scope: Scope, project_id: UUID) -> Project:

@@ -28,6 +28,7 @@ from frontend.app import mount
 from frontend.backstage import Backstage
 from frontend.services import Services
 from tests.fixtures.database import Tenant
+from tests.frontend.spending import Spender
 
 PASSWORD = "a password of many words"
 STEPS = list(range(0, 100, 10))
@@ -109,6 +110,12 @@ def make_job(app_database: Database, controller_database: Database, storage: Obj
             return job.id
 
     return make
+
+
+@pytest.fixture
+def spender(app_database: Database, controller_database: Database) -> Callable[[Tenant], Spender]:
+    """Make a tenant's spender: what it uses is charged by the second."""
+    return lambda tenant: Spender(app_database, controller_database, tenant)
 
 
 def _job(tenant: Tenant, name: str, status: str, shape: str) -> Job:

@@ -26,6 +26,7 @@ export interface Figure {
   series: Series[];
   note: string;
   final: boolean;
+  every_seconds: number;
 }
 
 /** Whether there is nothing to draw. */

@@ -1,5 +1,5 @@
 // Draws every `figure[data-figure]` of the page from the document at its address (frontend/figures.py), and asks
-// again every five seconds until the document is final. Figures that htmx brings later are drawn too.
+// again every few seconds until the document is final. Figures that htmx brings later are drawn too.
 import { BarChart, HeatmapChart, LineChart, ScatterChart, TreemapChart } from "echarts/charts";
 import { GridComponent, LegendComponent, TooltipComponent, VisualMapComponent } from "echarts/components";
 import { connect, init, use, type ECharts } from "echarts/core";
@@ -71,7 +71,7 @@ function describe(node: HTMLElement, canvas: HTMLElement, figure: Figure): void 
 
 async function ask(node: HTMLElement, one: Shown): Promise<void> {
   const still = (): boolean => shown.get(node) === one;
-  let pause = PAUSE_MS;
+  let failed = false;
   try {
     const answer = await fetch(one.address, { headers: { Accept: "application/json" } });
     if (!answer.ok) throw new Error(`${answer.status}`);
@@ -84,14 +84,16 @@ async function ask(node: HTMLElement, one: Shown): Promise<void> {
     }
   } catch {
     // What is drawn stays; a figure that has nothing yet says so and offers another try.
-    pause = PAUSE_AFTER_ERROR_MS;
+    failed = true;
     if (!still()) return;
     if (!one.figure) {
       state(node, "failed");
       return;
     }
   }
-  if (!one.figure?.final) one.timer = window.setTimeout(() => void again(node, one), pause);
+  if (!one.figure || one.figure.final) return;
+  const pause = one.figure.every_seconds * 1000;
+  one.timer = window.setTimeout(() => void again(node, one), failed ? Math.max(pause, PAUSE_AFTER_ERROR_MS) : pause);
 }
 
 async function again(node: HTMLElement, one: Shown): Promise<void> {

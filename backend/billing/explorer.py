@@ -1,0 +1,188 @@
+"""Costs as people explore them: a month's sums with its largest resources, its days, and where it is heading.
+
+A forecast takes what is charged so far and adds, for what is left of the month, the mean of the full days before
+(up to 28, without the one on which the first charge falls). Its band holds the end of the month with 80 %
+probability where days are independent and normal: 1.2816 standard deviations of a day times the square root of the
+days left. With fewer than three full days there is none.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import Date, cast, func
+from sqlalchemy.orm import Session
+
+from backend.billing.costs import (
+    ProjectCost,
+    ResourceCost,
+    SkuCost,
+    UnratedUsage,
+    month_bounds,
+    month_start,
+    next_month,
+    unrated_usage,
+)
+from backend.billing.models import Charge
+from backend.billing.repository import ChargeRepository, Filters
+from backend.core.clock import database_now
+from backend.core.db import Scope
+
+DAYS = 28
+LEAST_DAYS = 3
+EIGHTY_PERCENT = 1.2816
+DAY = timedelta(days=1)
+CHARGED_DAY = cast(func.timezone("UTC", Charge.from_at), Date)
+
+Group = Literal["resource_kind", "project_id", "sku"]
+GROUPS = {"resource_kind": Charge.resource_kind, "project_id": Charge.project_id, "sku": Charge.sku}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonthOfCosts:
+    """A month's charges, or those of one project in it. `resources` are the largest `limit`; `kinds` by kind."""
+
+    month: str
+    from_at: datetime
+    to_at: datetime
+    over: bool
+    total: Decimal
+    before: Decimal
+    """The whole month before."""
+    kinds: dict[str, Decimal]
+    by_project: list[ProjectCost]
+    by_sku: list[SkuCost]
+    resources: list[ResourceCost]
+    unrated: list[UnratedUsage]
+
+
+@dataclass(frozen=True)
+class DayGroupCost:
+    """What a day (UTC) cost of one group: quantity is in the SKU's unit, and means something for one SKU only."""
+
+    day: date
+    group: str | UUID
+    quantity: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class ForecastDay:
+    """Charges from the start of the month to the end of this day: expected, and the band around it."""
+
+    day: date
+    expected: Decimal
+    low: Decimal
+    high: Decimal
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The rest of this month, day by day (today is the first); `rests_on` days of the past."""
+
+    spent: Decimal
+    days: list[ForecastDay]
+    rests_on: int
+
+    @property
+    def end(self) -> ForecastDay:
+        """The last day of the month."""
+        return self.days[-1]
+
+
+def list_months(session: Session, scope: Scope) -> list[str]:
+    """Every month `yyyy-mm` from that of the first charge to this one, newest first."""
+    now = database_now(session)
+    first = month_start(ChargeRepository(session, scope).earliest(Filters()) or now)
+    months = []
+    month = month_start(now)
+    while month >= first:
+        months.append(f"{month:%Y-%m}")
+        month = month_start(month - DAY)
+    return months
+
+
+def explore(
+    session: Session,
+    scope: Scope,
+    month: str | None = None,
+    *,
+    project_id: UUID | None = None,
+    resource_kind: str | None = None,
+    limit: int,
+) -> MonthOfCosts:
+    """Sums of a month `yyyy-mm` (this one without), of one project or all. Raises MonthNotValid.
+
+    `resource_kind` narrows `resources` only.
+    """
+    now = database_now(session)
+    from_at, to_at = month_bounds(month or f"{now:%Y-%m}")
+    filters = Filters(project_id=project_id, from_at=from_at, to_at=to_at)
+    previous = replace(filters, from_at=month_start(from_at - DAY), to_at=from_at) if from_at.year > 1 else None
+    charges = ChargeRepository(session, scope)
+    resource = (Charge.project_id, Charge.resource_kind, Charge.resource_id, Charge.resource_name)
+    largest = charges.sums(replace(filters, resource_kind=resource_kind), *resource, limit=limit)
+    return MonthOfCosts(
+        month=f"{from_at.year:04d}-{from_at.month:02d}",
+        from_at=from_at,
+        to_at=to_at,
+        over=now >= to_at,
+        total=charges.total(filters),
+        before=charges.total(previous) if previous else Decimal(0),
+        kinds={kind: amount for kind, _, amount in charges.sums(filters, Charge.resource_kind)},
+        by_project=[ProjectCost(project, amount) for project, _, amount in charges.sums(filters, Charge.project_id)],
+        by_sku=[SkuCost(*row) for row in charges.sums(filters, Charge.sku, Charge.unit)],
+        resources=[ResourceCost(*row[:4], row[-1]) for row in largest],
+        unrated=unrated_usage(session, scope, filters),
+    )
+
+
+def by_day(session: Session, scope: Scope, filters: Filters, group: Group) -> list[DayGroupCost]:
+    """What each day of a period cost by group, oldest first; a day without a charge is left out."""
+    rows = ChargeRepository(session, scope).sums(filters, CHARGED_DAY, GROUPS[group])
+    return sorted((DayGroupCost(*row) for row in rows), key=lambda cost: cost.day)
+
+
+def forecast(session: Session, scope: Scope, project_id: UUID | None = None) -> Forecast | None:
+    """Where this month is heading, of one project or all; None while there are too few full days to tell."""
+    now = database_now(session)
+    charges = ChargeRepository(session, scope)
+    earliest = charges.earliest(Filters(project_id=project_id))
+    if earliest is None:
+        return None
+    today = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    first = earliest.astimezone(UTC)
+    from_at = max(today - DAYS * DAY, datetime(first.year, first.month, first.day, tzinfo=UTC) + DAY)
+    count = (today - from_at).days
+    if count < LEAST_DAYS:
+        return None
+    past = Filters(project_id=project_id, from_at=from_at, to_at=today)
+    found = {day: float(amount) for day, _, amount in charges.sums(past, CHARGED_DAY)}
+    past_days = [found.get((from_at + index * DAY).date(), 0.0) for index in range(count)]
+    spent = charges.total(Filters(project_id=project_id, from_at=month_start(now), to_at=now))
+    return Forecast(spent, project_days(past_days, spent, now), count)
+
+
+def project_days(past: Sequence[float], spent: Decimal, now: datetime) -> list[ForecastDay]:
+    """The rest of the month of `now`, given the charges of full days before (dollars) and of the month so far."""
+    mean, deviation = statistics.fmean(past), statistics.stdev(past)
+    end = next_month(month_start(now))
+    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    days = []
+    while day < end:
+        left = (day + DAY - now) / DAY
+        expected = float(spent) + mean * left
+        spread = EIGHTY_PERCENT * deviation * math.sqrt(left)
+        low = max(float(spent), expected - spread)
+        days.append(ForecastDay(day.date(), *(_dollars(one) for one in (expected, low, expected + spread))))
+        day += DAY
+    return days
+
+
+def _dollars(amount: float) -> Decimal:
+    return Decimal(f"{amount:.4f}")
