@@ -25,7 +25,7 @@ from backend.core.errors import DomainError
 from backend.core.settings import Settings
 from frontend import security
 from frontend.backstage import Backstage
-from frontend.pages import auth, jobs
+from frontend.pages import auth, data, freeze, jobs, projects, uploads, versions
 from frontend.pages.common import NotLoggedInError
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
 from frontend.services import Services
@@ -35,7 +35,12 @@ log = structlog.get_logger(__name__)
 DEFAULT_COOKIES = security.CookiePolicy()
 ROOMS = (
     auth.router,
+    versions.router,  # before `data`, whose datasets are named in the same place of an address
+    data.router,
+    uploads.router,
+    freeze.router,
     jobs.router,
+    projects.router,
 )
 
 

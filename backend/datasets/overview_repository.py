@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.db import Scope
@@ -47,11 +47,15 @@ class OverviewRepository:
 
     def newest_versions(self, dataset_ids: Collection[UUID]) -> dict[UUID, DatasetVersion]:
         """The newest version of each of these datasets; absent = none."""
-        rows = self._session.scalars(
-            select(DatasetVersion)
-            .distinct(DatasetVersion.dataset_id)
+        newest = (
+            select(DatasetVersion.dataset_id, func.max(DatasetVersion.number))
             .where(self._own(DatasetVersion), DatasetVersion.dataset_id.in_(dataset_ids))
-            .order_by(DatasetVersion.dataset_id, DatasetVersion.number.desc())
+            .group_by(DatasetVersion.dataset_id)
+        )
+        rows = self._session.scalars(
+            select(DatasetVersion).where(
+                self._own(DatasetVersion), tuple_(DatasetVersion.dataset_id, DatasetVersion.number).in_(newest)
+            )
         )
         return {version.dataset_id: version for version in rows}
 

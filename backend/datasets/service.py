@@ -42,6 +42,7 @@ from backend.datasets.uploads import (
 from backend.datasets.versions import (
     compare_versions,
     create_version,
+    find_in_version,
     list_files,
     list_versions,
     open_file,
@@ -64,6 +65,7 @@ __all__ = [
     "expected_part_bytes",
     "expire_uploads",
     "find_file",
+    "find_in_version",
     "get_dataset",
     "get_upload",
     "get_version",

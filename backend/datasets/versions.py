@@ -158,13 +158,18 @@ def _compared(storage: ObjectStore, organization_id: UUID, older: str, newer: st
     return compare(manifest_of(storage, organization_id, older), manifest_of(storage, organization_id, newer))
 
 
-def open_file(storage: ObjectStore, version: DatasetVersion, sha256: str) -> tuple[Iterator[bytes], int, str]:
-    """Content, size and media type of one file of the version. Raises FileNotInVersion."""
+def find_in_version(storage: ObjectStore, version: DatasetVersion, sha256: str) -> ManifestRow:
+    """The first file of the version with this content. Raises FileNotInVersion."""
     table = manifest_of(storage, version.organization_id, version.manifest_sha256)
     position = position_of(table, sha256)
     if position < 0:
         raise FileNotInVersion(f"this version holds no file {sha256}")
-    row = page_of(table, split=None, offset=position, limit=1)[0]
+    return page_of(table, split=None, offset=position, limit=1)[0]
+
+
+def open_file(storage: ObjectStore, version: DatasetVersion, sha256: str) -> tuple[Iterator[bytes], int, str]:
+    """Content, size and media type of one file of the version. Raises FileNotInVersion."""
+    row = find_in_version(storage, version, sha256)
     return storage.stream_blob(version.organization_id, sha256), row.size_bytes, content_type(row.path)
 
 
