@@ -25,7 +25,22 @@ from backend.core.errors import DomainError
 from backend.core.settings import Settings
 from frontend import security
 from frontend.backstage import Backstage
-from frontend.pages import auth, budgets, compare, costs, jobs, keys, launch, members, settings
+from frontend.pages import (
+    auth,
+    budgets,
+    compare,
+    costs,
+    data,
+    freeze,
+    jobs,
+    keys,
+    launch,
+    members,
+    projects,
+    settings,
+    uploads,
+    versions,
+)
 from frontend.pages.common import NotLoggedInError
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
 from frontend.services import Services
@@ -43,6 +58,11 @@ ROOMS = (
     keys.router,
     members.router,
     settings.router,
+    versions.router,  # before `data`, whose datasets are named in the same place of an address
+    data.router,
+    uploads.router,
+    freeze.router,
+    projects.router,
 )
 
 

@@ -136,6 +136,11 @@ def _value(name: str, kind: str, text: str) -> object:
     return text.strip()
 
 
+def typed_lines(pairs: Mapping[str, str]) -> str:
+    """What stands in a `:lines` field for these pairs."""
+    return "\n".join(f"{key}={value}" for key, value in pairs.items())
+
+
 def _lists(value: object) -> object:
     """Objects whose names are all numbers become lists, in the order of the numbers."""
     if not isinstance(value, dict):

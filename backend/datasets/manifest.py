@@ -64,12 +64,21 @@ def read_manifest(data: bytes) -> Any:  # noqa: ANN401 - pyarrow ships no types
     return pq.read_table(io.BytesIO(data), columns=schema().names)
 
 
-def page_of(table: Any, *, split: str | None, offset: int, limit: int) -> list[ManifestRow]:  # noqa: ANN401 - a pyarrow.Table
-    """Up to `limit` rows from `offset` on, of one split or of all, ordered by path."""
+def page_of(
+    table: Any,  # noqa: ANN401 - a pyarrow.Table
+    *,
+    split: str | None,
+    label: str | None = None,
+    offset: int,
+    limit: int,
+) -> list[ManifestRow]:
+    """Up to `limit` rows from `offset` on, of one split or label or of all, ordered by path."""
     import pyarrow.compute as pc
 
-    rows = table if split is None else table.filter(pc.field("split") == split)
-    return [ManifestRow(**row) for row in rows.slice(offset, limit).to_pylist()]
+    for column, wanted in (("split", split), ("label", label)):
+        if wanted is not None:
+            table = table.filter(pc.field(column) == wanted)
+    return [ManifestRow(**row) for row in table.slice(offset, limit).to_pylist()]
 
 
 def position_of(table: Any, sha256: str) -> int:  # noqa: ANN401 - a pyarrow.Table

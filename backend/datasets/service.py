@@ -1,7 +1,8 @@
 """What others call. The use cases stand in modules of their own.
 
-`catalog`: datasets, and versions and blobs as other domains see them. `uploads` and `versions` do slow work on
-objects and take the database rather than a session. `sweep` is the control worker's.
+`catalog`: datasets, and versions and blobs as other domains see them. `overview`: what pages show of them.
+`uploads` and `versions` do slow work on objects and take the database rather than a session. `sweep` is the control
+worker's.
 """
 
 from backend.datasets.catalog import (
@@ -17,6 +18,16 @@ from backend.datasets.catalog import (
     update_dataset,
     version_digests,
 )
+from backend.datasets.overview import (
+    browse_files,
+    count_dataset,
+    count_files,
+    find_file,
+    newest_versions,
+    open_uploads,
+    plan_version,
+    search_datasets,
+)
 from backend.datasets.sweep import expire_uploads, remove_orphans
 from backend.datasets.uploads import (
     abort_upload,
@@ -28,12 +39,25 @@ from backend.datasets.uploads import (
     remove_parts,
     store_part,
 )
-from backend.datasets.versions import create_version, list_files, list_versions, newest_versions, open_file, tag_version
+from backend.datasets.versions import (
+    compare_versions,
+    create_version,
+    find_in_version,
+    list_files,
+    list_versions,
+    newest_versions,
+    open_file,
+    tag_version,
+)
 
 __all__ = [
     "abort_upload",
     "blob_sizes",
+    "browse_files",
+    "compare_versions",
     "complete_upload",
+    "count_dataset",
+    "count_files",
     "count_labels",
     "create_dataset",
     "create_version",
@@ -41,6 +65,8 @@ __all__ = [
     "delete_dataset",
     "expected_part_bytes",
     "expire_uploads",
+    "find_file",
+    "find_in_version",
     "get_dataset",
     "get_upload",
     "get_version",
@@ -51,9 +77,12 @@ __all__ = [
     "newest_versions",
     "open_file",
     "open_upload",
+    "open_uploads",
+    "plan_version",
     "record_blob",
     "remove_orphans",
     "remove_parts",
+    "search_datasets",
     "store_part",
     "tag_version",
     "update_dataset",

@@ -71,19 +71,28 @@ def assign_splits(labels: Mapping[str, str], sizes: Mapping[str, int], *, seed: 
         groups[labels[path] if stratify else ""].append(path)
     for paths in groups.values():
         paths.sort(key=lambda path: (_draw(seed, path), path))
-    left = Counter({label: len(groups[label]) for label in sorted(groups)})
     assigned: dict[str, str] = {}
-    for split in SPLITS:
-        remaining = left.total()
-        size = sizes.get(split, 0)
-        if not size:
-            continue
-        taken = apportion(size, {label: Fraction(size * count, remaining) for label, count in left.items()})
-        for label, count in taken.items():
-            start = len(groups[label]) - left[label]
-            assigned.update(dict.fromkeys(groups[label][start : start + count], split))
-            left[label] -= count
+    taken: Counter[str] = Counter()
+    for split, shares in share_out({label: len(paths) for label, paths in groups.items()}, sizes).items():
+        for label, count in shares.items():
+            assigned.update(dict.fromkeys(groups[label][taken[label] : taken[label] + count], split))
+            taken[label] += count
     return assigned
+
+
+def share_out(counts: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Files by split and label: every label's share of exactly `sizes[split]` files; empty splits are absent.
+
+    `counts`: files by label, at least as many as `sizes` asks for.
+    """
+    left = Counter({label: counts[label] for label in sorted(counts)})
+    shares: dict[str, dict[str, int]] = {}
+    for split in SPLITS:
+        if size := sizes.get(split, 0):
+            remaining = left.total()
+            shares[split] = apportion(size, {label: Fraction(size * count, remaining) for label, count in left.items()})
+            left.subtract(shares[split])
+    return shares
 
 
 def _draw(seed: int, path: str) -> bytes:

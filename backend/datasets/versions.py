@@ -6,7 +6,7 @@ dataset's row lock. What another upload adds meanwhile belongs to the next versi
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from backend.core.db import Database, Scope
 from backend.core.pagination import InvalidCursor, PageRequest
 from backend.core.storage import ObjectStore
 from backend.datasets.catalog import dataset_not_found, get_dataset, get_version
+from backend.datasets.comparison import Comparison, compare
 from backend.datasets.errors import FileNotInVersion, SingleClass, TooFewFiles
 from backend.datasets.images import content_type
 from backend.datasets.manifest import ManifestRow, page_of, position_of, read_manifest, write_manifest
@@ -52,16 +53,10 @@ def create_version(
 
 def _split_files(files: Sequence[Any], wanted: VersionCreate) -> list[ManifestRow]:
     labels = {file.path: file.label for file in files}
-    classes = sorted(set(labels.values()))
-    if not classes:
-        raise TooFewFiles("the dataset holds no files", hint="upload an archive of images first", files=0)
-    if len(classes) == 1:
-        raise SingleClass(f"every file has the label '{classes[0]}'; a classifier needs at least two labels")
-    sizes = split_sizes(len(labels), {str(split): size for split, size in wanted.splits.items()})
+    counts = Counter(labels.values())
+    sizes = sizes_of(counts, wanted)
     splits = assign_splits(labels, sizes, seed=wanted.seed, stratify=wanted.stratify)
-    untrained = sorted(set(classes) - {labels[path] for path, split in splits.items() if split == "train"})
-    if untrained:
-        raise TooFewFiles(f"train would hold no file of the label '{untrained[0]}'", labels=untrained[:100])
+    require_training(counts, {labels[path] for path, split in splits.items() if split == "train"})
     return [
         ManifestRow(
             path=file.path,
@@ -75,6 +70,22 @@ def _split_files(files: Sequence[Any], wanted: VersionCreate) -> list[ManifestRo
         for file in files
         if file.path in splits
     ]
+
+
+def sizes_of(counts: Mapping[str, int], wanted: VersionCreate) -> dict[str, int]:
+    """Files per split, from files per label. Raises TooFewFiles, SingleClass, SplitInvalid."""
+    if not counts:
+        raise TooFewFiles("the dataset holds no files", hint="upload an archive of images first", files=0)
+    if len(counts) == 1:
+        raise SingleClass(f"every file has the label '{next(iter(counts))}'; a classifier needs at least two labels")
+    return split_sizes(sum(counts.values()), {str(split): size for split, size in wanted.splits.items()})
+
+
+def require_training(labels: Iterable[str], trained: Collection[str]) -> None:
+    """Raise TooFewFiles where a label has no file in train."""
+    untrained = sorted(set(labels) - set(trained))
+    if untrained:
+        raise TooFewFiles(f"train would hold no file of the label '{untrained[0]}'", labels=untrained[:100])
 
 
 def _describe(rows: Sequence[ManifestRow], wanted: VersionCreate, principal: Principal) -> DatasetVersion:
@@ -127,32 +138,51 @@ def tag_version(session: Session, principal: Principal, version_id: UUID, tags: 
 
 
 def list_files(
-    storage: ObjectStore, version: DatasetVersion, page: PageRequest, *, split: str | None
+    storage: ObjectStore, version: DatasetVersion, page: PageRequest, *, split: str | None, label: str | None = None
 ) -> tuple[list[ManifestRow], str | None]:
-    """One page of a version's files, by path, and the next page's cursor. Raises InvalidCursor."""
+    """One page of a version's files, of one split or label or of all, by path, and the next page's cursor.
+
+    Raises InvalidCursor.
+    """
     # A version never changes, so a position in it is a cursor that stays true.
     if page.cursor is not None and not (page.cursor.isascii() and page.cursor.isdigit()):
         raise InvalidCursor("this cursor was not handed out by this list", hint="start again without one")
     offset = min(int(page.cursor or 0), version.file_count)
-    table = _manifest(storage, version.organization_id, version.manifest_sha256)
-    rows = page_of(table, split=split, offset=offset, limit=page.limit + 1)
+    table = manifest_of(storage, version.organization_id, version.manifest_sha256)
+    rows = page_of(table, split=split, label=label, offset=offset, limit=page.limit + 1)
     if len(rows) <= page.limit:
         return rows, None
     return rows[: page.limit], str(offset + page.limit)
 
 
-def open_file(storage: ObjectStore, version: DatasetVersion, sha256: str) -> tuple[Iterator[bytes], int, str]:
-    """Content, size and media type of one file of the version. Raises FileNotInVersion."""
-    table = _manifest(storage, version.organization_id, version.manifest_sha256)
+def compare_versions(storage: ObjectStore, older: DatasetVersion, newer: DatasetVersion) -> Comparison:
+    """What became of the files of `older` in `newer`, two versions of one organization. Raises ObjectMissing."""
+    return _compared(storage, older.organization_id, older.manifest_sha256, newer.manifest_sha256)
+
+
+@lru_cache(maxsize=4)
+def _compared(storage: ObjectStore, organization_id: UUID, older: str, newer: str) -> Comparison:
+    return compare(manifest_of(storage, organization_id, older), manifest_of(storage, organization_id, newer))
+
+
+def find_in_version(storage: ObjectStore, version: DatasetVersion, sha256: str) -> ManifestRow:
+    """The first file of the version with this content. Raises FileNotInVersion."""
+    table = manifest_of(storage, version.organization_id, version.manifest_sha256)
     position = position_of(table, sha256)
     if position < 0:
         raise FileNotInVersion(f"this version holds no file {sha256}")
-    row = page_of(table, split=None, offset=position, limit=1)[0]
+    return page_of(table, split=None, offset=position, limit=1)[0]
+
+
+def open_file(storage: ObjectStore, version: DatasetVersion, sha256: str) -> tuple[Iterator[bytes], int, str]:
+    """Content, size and media type of one file of the version. Raises FileNotInVersion."""
+    row = find_in_version(storage, version, sha256)
     return storage.stream_blob(version.organization_id, sha256), row.size_bytes, content_type(row.path)
 
 
 @lru_cache(maxsize=8)
-def _manifest(storage: ObjectStore, organization_id: UUID, sha256: str) -> Any:  # noqa: ANN401 - a pyarrow.Table
+def manifest_of(storage: ObjectStore, organization_id: UUID, sha256: str) -> Any:  # noqa: ANN401 - a pyarrow.Table
+    """The manifest of this digest as a `pyarrow.Table`; the last few stay in memory. Raises ObjectMissing."""
     return read_manifest(storage.get_blob(organization_id, sha256))
 
 

@@ -35,11 +35,15 @@ class ProjectRepository:
         )
         return self._session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
-    def list_projects(self, page: PageRequest, *, name: str | None = None) -> tuple[list[Project], str | None]:
-        """Newest first."""
+    def list_projects(
+        self, page: PageRequest, *, name: str | None = None, text: str | None = None
+    ) -> tuple[list[Project], str | None]:
+        """Newest first; of this name, or whose name contains `text`."""
         statement = select(Project).where(Project.organization_id == self._scope.organization_id)
         if name is not None:
             statement = statement.where(Project.name == name)
+        if text is not None:
+            statement = statement.where(Project.name.icontains(text, autoescape=True))
         return fetch_page(self._session, statement, page, keys=[Project.id])
 
     def contents(self, project_id: UUID) -> dict[str, int]:

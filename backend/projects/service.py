@@ -33,10 +33,15 @@ def get_project(session: Session, scope: Scope, project_id: UUID) -> Project:
 
 
 def list_projects(
-    session: Session, scope: Scope, page: PageRequest, *, name: str | None = None
+    session: Session, scope: Scope, page: PageRequest, *, name: str | None = None, text: str | None = None
 ) -> tuple[list[Project], str | None]:
-    """One page of projects, newest first, and the next page's cursor."""
-    return ProjectRepository(session, scope).list_projects(page, name=name)
+    """One page of projects, newest first, and the next page's cursor; of this name, or whose name contains `text`."""
+    return ProjectRepository(session, scope).list_projects(page, name=name, text=text)
+
+
+def count_contents(session: Session, scope: Scope, project_id: UUID) -> dict[str, int]:
+    """How many rows of each table refer to the project; absent = none. Only an empty project can be deleted."""
+    return ProjectRepository(session, scope).contents(project_id)
 
 
 def update_project(

@@ -13,7 +13,15 @@ await mkdir(target, { recursive: true });
 
 const result = await build({
   absWorkingDir: here,
-  entryPoints: ["src/theme.ts", "src/app.ts", "src/charts.ts", "src/figures.ts", "src/app.css"],
+  entryPoints: [
+    "src/theme.ts",
+    "src/app.ts",
+    "src/charts.ts",
+    "src/figures.ts",
+    "src/upload.ts",
+    "src/hasher.ts",
+    "src/app.css",
+  ],
   entryNames: "[name]-[hash]",
   assetNames: "[name]-[hash]",
   outdir: target,

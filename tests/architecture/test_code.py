@@ -32,6 +32,7 @@ SQL_ALLOWED = {
     "backend/core/migrate.py": "roles and the schema's version",
     "backend/core/schema.py": "asks which schema the database has",
     "backend/core/queue.py": "leases, for every domain's rows",
+    "backend/datasets/overview_repository.py": "a second repository of its domain: what pages ask",
     "backend/endpoints/routing_repository.py": "a second repository of its domain: the routing table",
     "backend/fleet/agent_auth.py": "one call of a SECURITY DEFINER function, before there is a scope",
     "backend/fleet/sweep_repository.py": "a second repository of its domain: what a sweep asks of all tenants' rows",
