@@ -221,7 +221,7 @@ class DatasetRepository:
         )
         return (newest or 0) + 1
 
-    def newest_versions(
+    def versions_to_choose(
         self, *, project_id: UUID | None, kind: str | None, limit: int
     ) -> list[tuple[DatasetVersion, Dataset]]:
         """Versions with their datasets, of all datasets together, newest first."""

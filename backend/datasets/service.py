@@ -45,9 +45,9 @@ from backend.datasets.versions import (
     find_in_version,
     list_files,
     list_versions,
-    newest_versions,
     open_file,
     tag_version,
+    versions_to_choose,
 )
 
 __all__ = [
@@ -87,4 +87,5 @@ __all__ = [
     "tag_version",
     "update_dataset",
     "version_digests",
+    "versions_to_choose",
 ]

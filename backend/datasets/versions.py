@@ -122,11 +122,11 @@ def list_versions(
     return DatasetRepository(session, scope).versions(page, dataset_id=dataset_id)
 
 
-def newest_versions(
+def versions_to_choose(
     session: Session, scope: Scope, *, project_id: UUID | None = None, kind: str | None = None, limit: int = 200
 ) -> list[tuple[DatasetVersion, Dataset]]:
     """Versions to choose from, of all datasets together, each with its dataset; newest first."""
-    return DatasetRepository(session, scope).newest_versions(project_id=project_id, kind=kind, limit=limit)
+    return DatasetRepository(session, scope).versions_to_choose(project_id=project_id, kind=kind, limit=limit)
 
 
 def tag_version(session: Session, principal: Principal, version_id: UUID, tags: dict[str, str]) -> DatasetVersion:

@@ -134,7 +134,7 @@ def _as_typed(value: object) -> str:
 
 def choices(session: Session, viewer: Principal, projects: Sequence[tuple[str, str]], say: Say) -> Choices:
     """Image datasets' versions, newest first, and the instance types. `say` translates."""
-    found = datasets.newest_versions(session, viewer.scope, kind="image")
+    found = datasets.versions_to_choose(session, viewer.scope, kind="image")
     names = dict(projects) if len(projects) > 1 else {}
 
     def named(dataset: Dataset, version: DatasetVersion) -> str:

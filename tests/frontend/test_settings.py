@@ -114,9 +114,7 @@ def test_a_member_is_added_changed_and_removed(visitor: TestClient, member: Memb
     assert visitor.get(path).status_code == 404
 
 
-def test_a_key_is_shown_once_works_and_is_revoked(
-    visitor: TestClient, member: Member, app_database: Database
-) -> None:
+def test_a_key_is_shown_once_works_and_is_revoked(visitor: TestClient, member: Member, app_database: Database) -> None:
     enter(visitor, member)
     bad = token(visitor) | {"name": " ", "scopes.0": "read", "expires_at": "tomorrow", "tags:lines": ""}
     wrong = visitor.post("/settings/keys", data=bad)
