@@ -13,6 +13,7 @@ from urllib.parse import quote
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -123,7 +124,8 @@ def create_dashboard(
     dashboard.add_exception_handler(NotLoggedInError, _to_login)
     dashboard.add_exception_handler(DomainError, _domain_error)
     dashboard.add_exception_handler(HTTPException, _http_error)
-    dashboard.add_exception_handler(RequestValidationError, _invalid_request)
+    for kind in (RequestValidationError, DataError, UnicodeEncodeError):  # the latter two: the database cannot hold it
+        dashboard.add_exception_handler(kind, _invalid_request)
     dashboard.add_exception_handler(Exception, _unexpected)
     return dashboard
 
