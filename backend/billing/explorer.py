@@ -137,7 +137,7 @@ def explore(
         kinds={kind: amount for kind, _, amount in charges.sums(filters, Charge.resource_kind)},
         by_project=[ProjectCost(project, amount) for project, _, amount in charges.sums(filters, Charge.project_id)],
         by_sku=[SkuCost(*row) for row in charges.sums(filters, Charge.sku, Charge.unit)],
-        resources=[ResourceCost(*row[:4], row[-1]) for row in largest],
+        resources=[ResourceCost(project, kind, id_, name, amount) for project, kind, id_, name, _, amount in largest],
         unrated=unrated_usage(session, scope, filters),
     )
 

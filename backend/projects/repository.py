@@ -115,6 +115,6 @@ class TagRepository:
         """Every table with tags, and which of its rows count: this organization's that are not deleted."""
         for table in Base.metadata.sorted_tables:
             if "tags" in table.c and "organization_id" in table.c:
-                mine = [table.c.organization_id == self._scope.organization_id]
-                gone = [table.c[name].is_(None) for name in ("deleted_at", "revoked_at") if name in table.c]
-                yield table, mine + gone
+                mine: list[ColumnElement[bool]] = [table.c.organization_id == self._scope.organization_id]
+                mine += [table.c[name].is_(None) for name in ("deleted_at", "revoked_at") if name in table.c]
+                yield table, mine

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.billing import budgets, costs, explorer
 from backend.billing.budgets import BudgetStatus
-from backend.billing.costs import Invoice, InvoiceLine, SkuCost, UnratedUsage
+from backend.billing.costs import Invoice, InvoiceLine, ProjectCost, ResourceCost, SkuCost, UnratedUsage
 from backend.billing.models import SpendingHold, UsageRecord
 from backend.billing.rating import money
 from backend.billing.repository import Filters
@@ -186,28 +186,32 @@ def read_overview(
         low=ahead.end.low if ahead else None,
         high=ahead.end.high if ahead else None,
         rests_on=ahead.rests_on if ahead else 0,
-        projects=[
-            CostRow(
-                name=named(names, one.project_id),
-                path=f"/costs?month={found.month}&project={one.project_id}",
-                amount=one.amount,
-                share=share(one.amount),
-            )
-            for one in found.by_project
-        ],
+        projects=[_project_row(one, found.month, names, share) for one in found.by_project],
         kinds=found.kinds,
-        resources=[
-            CostRow(
-                name=one.resource_name,
-                kind=one.resource_kind,
-                project_name=named(names, one.project_id),
-                path=path_of(one.resource_kind, one.resource_id),
-                amount=one.amount,
-                share=share(one.amount),
-            )
-            for one in found.resources
-        ],
+        resources=[_resource_row(one, names, share) for one in found.resources],
         unrated=[unrated_row(one) for one in found.unrated],
+    )
+
+
+def _project_row(
+    cost: ProjectCost, month: str, names: Mapping[UUID, str], share: Callable[[Decimal], float]
+) -> CostRow:
+    return CostRow(
+        name=named(names, cost.project_id),
+        path=f"/costs?month={month}&project={cost.project_id}",
+        amount=cost.amount,
+        share=share(cost.amount),
+    )
+
+
+def _resource_row(cost: ResourceCost, names: Mapping[UUID, str], share: Callable[[Decimal], float]) -> CostRow:
+    return CostRow(
+        name=cost.resource_name,
+        kind=cost.resource_kind,
+        project_name=named(names, cost.project_id),
+        path=path_of(cost.resource_kind, cost.resource_id),
+        amount=cost.amount,
+        share=share(cost.amount),
     )
 
 

@@ -186,7 +186,7 @@ def test_tags_in_use_and_what_carries_them(
     enter(visitor, member)
     text = page(visitor, "/settings/tags")
     assert "team=vision" in text
-    assert "× 2" in text
+    assert "\N{MULTIPLICATION SIGN} 2" in text
     assert "secret" not in text
     assert "/settings/tags?key=a%26b&amp;value=c%3Dd" in text
     carriers = page(visitor, "/settings/tags?key=a%26b&value=c%3Dd")
