@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from babel import Locale
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_timedelta
 from babel.numbers import format_currency, format_decimal, format_percent
 
 DASH = "\N{EN DASH}"
@@ -80,7 +80,7 @@ class Formatter:
 
     def exact_time(self, at: datetime) -> str:
         """The hover text of a time, in UTC."""
-        return format_datetime(at.astimezone(UTC), "yyyy-MM-dd HH:mm:ss 'UTC'", locale=self.locale)
+        return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
     def plain(self, value: object) -> str:
         """A parameter's value: text as it is, everything else as JSON."""

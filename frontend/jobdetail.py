@@ -70,11 +70,11 @@ def _link(session: Session, viewer: Principal, kind: str, id_: str, *, made: boo
         if kind == "dataset":
             version = datasets.get_version(session, viewer.scope, UUID(id_))
             dataset = datasets.get_dataset(session, viewer.scope, version.dataset_id)
-            path = f"/data/{dataset.id}/versions/{version.id}"
+            path = f"/data/versions/{version.id}"
             return ResourceLink(kind="dataset", name=f"{dataset.name} v{version.number}", path=path)
         artifact = registry.get_version(session, viewer.scope, UUID(id_))
         model = registry.get_model(session, viewer.scope, artifact.model_id)
     except (NotFound, ValueError):
         return None
-    path = f"/models/{model.id}/versions/{artifact.id}"
+    path = f"/models/versions/{artifact.id}"
     return ResourceLink(kind="made" if made else "model", name=f"{model.name} v{artifact.number}", path=path)

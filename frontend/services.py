@@ -126,9 +126,9 @@ class Services:
         with self._database.unit_of_work(viewer.scope) as session:
             job = jobs.get_job(session, viewer.scope, parse_id(job_id))
             keys = logs.log_page(session, viewer.scope, job.id, after=place)
-            if after is None and keys.more:
-                keys = logs.log_tail(session, viewer.scope, job.id, chunks=TAIL_CHUNKS)
-                skipped = True
+            if after is None:
+                tail = logs.log_tail(session, viewer.scope, job.id, chunks=TAIL_CHUNKS, lines=TAIL_LINES)
+                keys, skipped = tail, len(tail.chunks) < len(keys.chunks) or keys.more
         lines = [
             LogLine(at=datetime.fromtimestamp(line.time, UTC) if line.time else None, text=line.text)
             for line in logs.read_lines(self._storage, keys)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from uuid import UUID
 
 import msgspec
@@ -40,9 +41,13 @@ def log_page(session: Session, scope: Scope, job_id: UUID, *, after: UUID | None
     return _keys(rows[:CHUNKS_PER_PAGE], more=len(rows) > CHUNKS_PER_PAGE)
 
 
-def log_tail(session: Session, scope: Scope, job_id: UUID, *, chunks: int = 5) -> LogKeys:
-    """The newest chunks, oldest first."""
-    return _keys(JobRepository(session, scope).last_log_chunks(job_id, limit=chunks), more=False)
+def log_tail(session: Session, scope: Scope, job_id: UUID, *, chunks: int = 5, lines: int | None = None) -> LogKeys:
+    """The newest chunks, oldest first; no more of them than it takes to have so many `lines`."""
+    rows = list(JobRepository(session, scope).last_log_chunks(job_id, limit=chunks))
+    if lines is not None:
+        reached = list(accumulate(row.line_count for row in reversed(rows)))
+        rows = rows[-(1 + sum(count < lines for count in reached)) :]
+    return _keys(rows, more=False)
 
 
 def _keys(rows: Sequence[LogChunk], *, more: bool) -> LogKeys:

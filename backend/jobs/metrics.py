@@ -57,6 +57,11 @@ def metrics_version(session: Session, scope: Scope, job_id: UUID) -> int:
     return JobRepository(session, scope).count_metric_chunks(job_id)
 
 
+def last_values(session: Session, scope: Scope, job_id: UUID) -> dict[str, float]:
+    """What each series said last, by name: cheap, however many points there are."""
+    return JobRepository(session, scope).last_points(job_id)
+
+
 def read_metrics(
     session: Session,
     scope: Scope,

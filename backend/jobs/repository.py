@@ -185,6 +185,21 @@ class JobRepository:
             query = query.where(after_step < any_(MetricChunk.steps))
         return self._session.execute(query).all()
 
+    def last_points(self, job_id: UUID) -> dict[str, float]:
+        """The value that each series said last."""
+        last = func.array_upper(MetricChunk.values, 1)
+        rows = self._session.execute(
+            select(MetricChunk.name, MetricChunk.values[last])
+            .where(
+                MetricChunk.organization_id == self._organization_id,
+                MetricChunk.job_id == job_id,
+                func.cardinality(MetricChunk.values) > 0,
+            )
+            .ext(distinct_on(MetricChunk.name))
+            .order_by(MetricChunk.name, MetricChunk.id.desc())
+        )
+        return {row[0]: row[1] for row in rows}
+
     def metric_names(self, job_id: UUID) -> Sequence[str]:
         """Of all series, in order."""
         query = select(MetricChunk.name).where(

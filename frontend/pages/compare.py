@@ -7,13 +7,12 @@ from fastapi import APIRouter, Form, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from backend.core.auth import Principal
+from backend.jobs import metrics
 from backend.jobs import service as jobs
 from backend.jobs.errors import JobAlreadyFinished
 from frontend import curves, flash
 from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
 from frontend.services import parse_id
-from frontend.views import Curves, Platform
 from frontend.views.compare import FEWEST, MOST, compare
 
 router = APIRouter()
@@ -28,6 +27,7 @@ def show_comparison(
     viewer: LoggedIn,
     pages: Pages,
     platform: Services,
+    back: Back,
     job: Chosen = [],  # noqa: B006 - FastAPI copies it
 ) -> Response:
     """Jobs side by side; with fewer than two, how to choose them."""
@@ -35,7 +35,9 @@ def show_comparison(
     found = None
     if FEWEST <= len(chosen) <= MOST:
         details = [platform.get_job(viewer, one) for one in chosen]
-        found = compare(details, _read(platform, viewer, chosen))
+        with back.tenant(viewer) as session:
+            last = [metrics.last_values(session, viewer.scope, parse_id(one)) for one in chosen]
+        found = compare(details, last)
     context = framed(platform, viewer, found=found, count=len(chosen), most=MOST, query=request.url.query)
     return pages.respond(request, "training/compare.html", context)
 
@@ -45,16 +47,18 @@ def read_curves(*, viewer: LoggedIn, platform: Services, job: Chosen = [], versi
     """Curves of several jobs over each other, as `read_metrics` of one: 204 where nothing is new."""
     chosen = list(dict.fromkeys(job))[:MOST]
     names = [platform.get_job(viewer, one).summary.name for one in chosen]
-    found = _read(platform, viewer, chosen)
-    together = "+".join(one.version for one in found)
-    if together == version:
+    known = version.split("+")
+    told = zip(chosen, known if len(known) == len(chosen) else [""] * len(chosen), strict=True)
+    found = [platform.read_metrics(viewer, one, known=said) for one, said in told]
+    if all(one.series is None for one in found):
         return Response(status_code=HTTPStatus.NO_CONTENT)
+    found = [
+        read if read.series is not None else platform.read_metrics(viewer, one, known="")
+        for one, read in zip(chosen, found, strict=True)
+    ]
     charts = curves.overlaid([(name, one.series or []) for name, one in zip(names, found, strict=True)])
+    together = "+".join(one.version for one in found)
     return JSONResponse({"version": together, "final": all(one.final for one in found), "charts": charts})
-
-
-def _read(platform: Platform, viewer: Principal, chosen: list[str]) -> list[Curves]:
-    return [platform.read_metrics(viewer, one, known="") for one in chosen]
 
 
 @router.post("/training/stop", dependencies=[FromOurPage])

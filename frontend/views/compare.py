@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from frontend.jobviews import flat
-from frontend.views import Curves, JobDetail, JobSummary, Series
+from frontend.views import JobDetail, JobSummary
 
 FEWEST, MOST = 2, 8
 GROUPS = ("parameters", "inputs", "tags")
@@ -32,12 +32,12 @@ class Comparison:
     final: bool
 
 
-def compare(details: Sequence[JobDetail], curves: Sequence[Curves]) -> Comparison:
-    """Rows of what was asked, those that differ first, and of each metric's last value."""
+def compare(details: Sequence[JobDetail], last: Sequence[Mapping[str, float]]) -> Comparison:
+    """Rows of what was asked, those that differ first, and of each metric's last value (`last`, job by job)."""
     return Comparison(
         jobs=[one.summary for one in details],
         asked=_asked(details),
-        metrics=_metrics(details, [one.series or [] for one in curves]),
+        metrics=_metrics(details, last),
         final=all(one.summary.final for one in details),
     )
 
@@ -62,8 +62,8 @@ def _row(name: str, values: list[Any]) -> Row:
     return Row(name=name, values=values, differs=any(value != values[0] for value in values))
 
 
-def _metrics(details: Sequence[JobDetail], series: Sequence[Sequence[Series]]) -> list[Row]:
-    columns = [_last_values(detail, found) for detail, found in zip(details, series, strict=True)]
+def _metrics(details: Sequence[JobDetail], last: Sequence[Mapping[str, float]]) -> list[Row]:
+    columns = [_results(detail, found) for detail, found in zip(details, last, strict=True)]
     rows = []
     for name in sorted({name for column in columns for name in column}):
         values = [column.get(name) for column in columns]
@@ -71,11 +71,10 @@ def _metrics(details: Sequence[JobDetail], series: Sequence[Sequence[Series]]) -
     return rows
 
 
-def _last_values(detail: JobDetail, series: Sequence[Series]) -> dict[str, float]:
+def _results(detail: JobDetail, last: Mapping[str, float]) -> dict[str, float]:
     """What the finished job says of itself, else each curve's last point."""
     said = dict(flat(_metrics_of(detail)))
-    numbers = {name: float(value) for name, value in said.items() if isinstance(value, int | float)}
-    return {one.name: one.values[-1] for one in series if one.values} | numbers
+    return dict(last) | {name: float(value) for name, value in said.items() if isinstance(value, int | float)}
 
 
 def _metrics_of(detail: JobDetail) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import api_rates, export_metrics, job_list, transfer
+from benchmarks import api_rates, export_metrics, job_list, pages, transfer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 FIELDS = {"name", "value", "unit", "against", "ratio", "goal", "stretch", "met"}
@@ -17,6 +17,7 @@ FIELDS = {"name", "value", "unit", "against", "ratio", "goal", "stretch", "met"}
         (api_rates, ["api_growth", "api_statements"]),
         (export_metrics, ["export_metrics", "export_metrics_memory", "follow_metrics"]),
         (transfer, ["upload", "download"]),
+        (pages, ["first_paint", "script_bytes"]),
     ],
 )
 def test_a_short_form_runs_and_ends_with_its_line(

@@ -20,6 +20,7 @@ from tests.frontend.conftest import (  # noqa: F401 - fixtures
     PASSWORD,
     STEPS,
     Member,
+    backstage,
     cheap_security,
     make_job,
     make_member,
