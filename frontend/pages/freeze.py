@@ -15,7 +15,7 @@ from backend.datasets import service
 from backend.datasets.schemas import VersionCreate
 from frontend import flash
 from frontend.backstage import Backstage
-from frontend.forms import MAX_FIELDS, Form, Typed, parse
+from frontend.forms import MAX_FIELDS, OUR_OWN, Form, Typed, parse
 from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
 from frontend.pages.data import dataset_view
 
@@ -67,7 +67,8 @@ def show_form(
 @router.get("/data/{dataset_id}/freeze/plan")
 def show_plan(request: Request, *, viewer: LoggedIn, pages: Pages, back: Back, dataset_id: str) -> Response:
     """What the form would give, as it stands now; for htmx."""
-    typed = dict(request.query_params.multi_items()[:MAX_FIELDS])
+    given = request.query_params.multi_items()[:MAX_FIELDS]
+    typed = {name: text for name, text in given if name not in OUR_OWN}
     context = _planned(back, viewer, dataset_id, parse_split(typed))
     return pages.respond(request, "data/plan.html", context)
 
