@@ -73,6 +73,10 @@ ENDPOINTS = (
     Cause("model_version_rejected",
           post("/endpoints", {**PROJECT, **variants(1, 1, version="{rejected_id}"), "name": "refused"}),
           stage="versions"),
+    Cause("model_version_not_approved",
+          post("/endpoints", {**PROJECT, **variants(1, 1, version="{pending_id}"), "name": "guarded",
+                              "protected": True}),
+          stage="versions"),
     Cause("variant_unknown", patch("/endpoints/{endpoint_id}/weights", {"weights": {"none": 1}})),
     Cause("endpoint_being_deleted", patch("/endpoints/{gone_id}/weights", {"weights": {"a": 2}}), before=(
         post("/endpoints", {**PROJECT, **variants(1), "name": "leaving"}, saves={"gone_id": "id"}),
