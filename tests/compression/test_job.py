@@ -78,6 +78,16 @@ def test_the_int8_model_answers_like_the_original(
     assert evaluation["mistake_count"] == len(wrong)
     assert {one["sha256"] for one in evaluation["mistakes"]} <= wrong
 
+    layers = report["layers"]
+    assert [one["operator"] for one in layers] == ["Conv", "Conv", "Gemm", "Gemm"]
+    assert {one["precision"] for one in layers[1:]} == {"int8"}
+    assert sum(one["weights"] for one in layers) == sum(
+        np.prod(tensor.dims)
+        for tensor in onnx.load(trained / "model" / "model.onnx").graph.initializer
+        if len(tensor.dims) > 1
+    )
+    assert sum(one["size_bytes_after"] for one in layers) < artifact.joinpath("model.onnx").stat().st_size
+
     initializers = {tensor.name: tensor for tensor in onnx.load(artifact / "model.onnx").graph.initializer}
     kinds = {tensor.data_type for tensor in initializers.values() if np.prod(tensor.dims) > 5000}
     assert kinds == {onnx.TensorProto.INT8}

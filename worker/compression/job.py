@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from backend.core.wire import MetricSeries
 from worker.compression.config import CompressionParameters, read_parameters
 from worker.compression.gate import Measured, Verdict, judge
+from worker.compression.layers import list_layers
 from worker.compression.measure import BATCH, answers, measure, open_session
 from worker.compression.quantize import PLANS, Plan, prepare, quantize
 from worker.jobprocess import JobError, JobProcess, JobStopped
@@ -169,6 +171,7 @@ def _report(choice: Choice, splits: dict[str, Split], parameters: CompressionPar
             "images": min(parameters.calibration_images, len(splits["train"])),
             "method": parameters.calibration,
         },
+        "layers": msgspec.to_builtins(list_layers(onnx.load(choice.path))),
     }
 
 
