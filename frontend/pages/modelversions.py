@@ -107,7 +107,7 @@ def draw_confusion(request: Request, *, viewer: LoggedIn, pages: Pages, back: Ba
         prediction=pages.text(request, "Prediction"),
         note=pages.say(
             request,
-            "%(right)s of %(images)s images are on the diagonal: right. Rows are the truth, columns what the model says.",
+            "%(right)s of %(images)s images are right, on the diagonal. Rows: the truth; columns: what the model says.",
             right=found.images - found.mistake_count,
             images=found.images,
         ),

@@ -74,7 +74,7 @@ def choices(session: Session, viewer: Principal) -> Choices:
         ],
         dataset_versions=[
             (str(version.id), f"{dataset.name} v{version.number}")
-            for version, dataset in datasets.newest_versions(session, viewer.scope, kind="image")
+            for version, dataset in datasets.versions_to_choose(session, viewer.scope, kind="image")
         ],
     )
 

@@ -34,6 +34,7 @@ from frontend.views.models import (
 )
 
 MOST_CLASSES = 60
+BY = " \N{MULTIPLICATION SIGN} "
 MOST_CONFUSIONS = 8
 MOST_FACTS = 40
 PARTS_OF_THE_REPORT = {"classes", "confusion_matrix", "size_bytes"}
@@ -193,7 +194,7 @@ def _classes(version: ModelVersion) -> list[str]:
 
 def _tensors(said: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     return [
-        Tensor(name=one["name"], datatype=one["datatype"], shape=" × ".join(_size(size) for size in one["shape"]))
+        Tensor(name=one["name"], datatype=one["datatype"], shape=BY.join(_size(size) for size in one["shape"]))
         for one in said
     ]
 

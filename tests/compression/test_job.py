@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 
 from backend.core.wire import JobFailed, Metrics, ResultWritten
+from frontend.views.models import CompressionReport
 from tests.training.folders import LabelledImage, Told, sklearn_digits, write_channel, write_spec
 from worker.compression.job import compress
 from worker.compression.quantize import first_convolution
@@ -78,6 +80,7 @@ def test_the_int8_model_answers_like_the_original(
     assert evaluation["mistake_count"] == len(wrong)
     assert {one["sha256"] for one in evaluation["mistakes"]} <= wrong
 
+    msgspec.convert(report, CompressionReport, strict=False)  # as the dashboard reads it
     layers = report["layers"]
     assert [one["operator"] for one in layers] == ["Conv", "Conv", "Gemm", "Gemm"]
     assert {one["precision"] for one in layers[1:]} == {"int8"}
