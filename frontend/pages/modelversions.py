@@ -9,9 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from backend.core.auth import Principal
-from backend.core.errors import DomainError, RouteNotFound
+from backend.core.errors import DomainError
 from backend.core.storage import ObjectMissing
-from backend.datasets import service as datasets
 from backend.registry import service as registry
 from backend.registry.errors import EvaluationNotFound
 from backend.registry.evaluation import read_evaluation
@@ -28,8 +27,6 @@ from frontend.views import Platform
 from frontend.views import modelversions as views
 
 router = APIRouter(prefix="/models/versions/{version_id}")
-PICTURES = frozenset({"image/png", "image/jpeg"})
-"""What a browser may draw on our pages; every other file is only downloaded."""
 Act = Literal["approve", "reject"]
 
 
@@ -113,21 +110,6 @@ def draw_confusion(request: Request, *, viewer: LoggedIn, pages: Pages, back: Ba
         ),
     )
     return Response(document(figure), media_type="application/json")
-
-
-@router.get("/mistakes/{sha256}")
-def show_picture(viewer: LoggedIn, back: Back, version_id: str, sha256: str) -> Response:
-    """An image of the dataset version that it was measured on. Raises FileNotInVersion."""
-    with back.tenant(viewer) as session:
-        version = registry.get_version(session, viewer.scope, parse_id(version_id))
-        if version.dataset_version_id is None:
-            raise RouteNotFound("There is nothing at this address, or it is not yours to see.")
-        dataset = datasets.get_version(session, viewer.scope, version.dataset_version_id)
-    content, size_bytes, media_type = datasets.open_file(back.storage, dataset, sha256)
-    if media_type not in PICTURES:
-        raise RouteNotFound("There is nothing at this address, or it is not yours to see.")
-    headers = {"Content-Length": str(size_bytes), "Cache-Control": "private, max-age=31536000, immutable"}
-    return StreamingResponse(content, media_type=media_type, headers=headers)
 
 
 @router.get("/report")

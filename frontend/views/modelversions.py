@@ -129,8 +129,8 @@ class EvaluationPage:
     found: Evaluation
     per_class: Sequence[ClassFigures]
     confusions: Sequence[Confusion]
-    pictures: bool
-    """The dataset version that the images are in is known."""
+    pictures: str
+    """Address that a file's digest completes; empty where nobody knows which dataset version the images are of."""
 
 
 def read_head(session: Session, viewer: Principal, version: ModelVersion) -> VersionHead:
@@ -242,7 +242,7 @@ def evaluation_page(found: Evaluation, version: ModelVersion) -> EvaluationPage:
         found=found,
         per_class=sorted(found.per_class, key=lambda one: one.f1),
         confusions=_confusions(found),
-        pictures=version.dataset_version_id is not None,
+        pictures=f"/data/versions/{version.dataset_version_id}/files/" if version.dataset_version_id else "",
     )
 
 

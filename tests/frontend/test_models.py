@@ -153,11 +153,11 @@ def test_an_evaluation_shows_its_matrix_and_the_mistakes(
     assert f"{told['accuracy']:.2%}" in text
     assert f'alt="{worst["truth"]}, taken for {worst["prediction"]}"' in text
     assert f"{worst['confidence']:.2%}" in text
-    picture = visitor.get(f"{address}/mistakes/{worst['sha256']}")
+    source = f"/data/versions/{made.dataset_version_id}/files/{worst['sha256']}"
+    assert f'<img src="{source}"' in text
+    picture = visitor.get(source)
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
     assert picture.content.startswith(b"\x89PNG")
-    for unknown in ("0" * 64, "nonsense", "%2e%2e"):
-        assert visitor.get(f"{address}/mistakes/{unknown}").status_code == 404
     matrix = visitor.get(f"{address}/confusion").json()
     assert matrix["x"] == told["classes"]
     assert [series["values"] for series in matrix["series"]] == told["matrix"]
@@ -177,7 +177,6 @@ def test_a_version_without_evaluation_or_report_says_so(
         assert visitor.get(f"{address}/confusion").json()["series"] == []
         assert "Not compressed" in visitor.get(f"{address}/report").text
         assert visitor.get(address).status_code == 200
-        assert visitor.get(f"{address}/mistakes/{'0' * 64}").status_code == 404
 
 
 def test_a_report_shows_what_the_gate_measured(visitor: TestClient, member: Member, made: Registered) -> None:
@@ -287,13 +286,12 @@ def test_another_organization_sees_nothing(
 ) -> None:
     yard = registry_of(make_member())
     theirs = yard.digits()
-    digest = evaluation()["mistakes"][0]["sha256"]
     token = enter(visitor, member)
     assert str(theirs.model_id) not in visitor.get("/models").text
     version = f"/models/versions/{theirs.trained}"
     reads = (f"/models/{theirs.model_id}", f"/models/{theirs.model_id}/pareto", version, *(
         f"{version}/{part}"
-        for part in ("evaluation", "confusion", f"mistakes/{digest}", "report", "files", "files/model.onnx", "compress")
+        for part in ("evaluation", "confusion", "report", "files", "files/model.onnx", "compress")
     ))  # fmt: skip
     for path in (*reads, "/models/nonsense", f"/models/{new_id()}", "/models/versions/nonsense"):
         assert visitor.get(path).status_code == 404, path
