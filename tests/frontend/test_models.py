@@ -257,7 +257,7 @@ def test_a_compression_is_started_with_its_price(
     assert "it has no price yet" in told
     for field, value, said in (
         ("name", "", "This is needed."),
-        ("name", "no spaces", "String should match"),
+        ("name", "no spaces", 'id="field-name-error"'),
         ("parameters.max_accuracy_loss_points", "101", "It must be at most 100"),
         ("parameters.minimum_speedup", "fast", "Write a number."),
         ("instance_type", "test.none", "There is no instance type"),
