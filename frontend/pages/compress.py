@@ -99,7 +99,7 @@ def _page(
         version = registry.get_version(session, viewer.scope, parse_id(version_id))
         head = modelversions.read_head(session, viewer, version)
         choices = compress.choices(session, viewer)
-    default = compress.defaults(head)
+        default = compress.defaults(session, viewer, head)
     shown = form if form.values else parse(CompressionJobCreate, default)
     context = framed(
         platform,

@@ -15,6 +15,7 @@ from backend.core.auth import Principal
 from backend.core.errors import DomainError
 from backend.datasets import service as datasets
 from backend.fleet import service as fleet
+from backend.jobs import service as jobs
 from backend.jobs.schemas import MAX_RUNTIME_SECONDS, Market
 from frontend.forms import Form, parse
 from frontend.views.modelversions import VersionHead
@@ -54,12 +55,12 @@ class Shape(BaseModel):
     max_runtime_seconds: int = Field(86_400, ge=1, le=MAX_RUNTIME_SECONDS)
 
 
-def defaults(version: VersionHead) -> dict[str, str]:
+def defaults(session: Session, viewer: Principal, version: VersionHead) -> dict[str, str]:
     """What the fields hold before anything is typed."""
     return {
         "project_id": version.project_id,
         "model_version_id": version.id,
-        "name": f"{version.model_name[:50]}-v{version.number}-int8",
+        "name": jobs.next_name(session, viewer.scope, f"{version.model_name}-int8-0"),
         "instance_type": "local.cpu",
         "max_runtime_seconds": "3600",
     }

@@ -76,7 +76,7 @@ def test_the_int8_model_answers_like_the_original(
     evaluation = json.loads((artifact / "evaluation.json").read_text())
     assert evaluation["split"] == "test"
     assert evaluation["accuracy"] == result.summary["metrics"]["test_accuracy"]
-    wrong = {test.files[place].sha256 for place in np.flatnonzero(logits.argmax(1) != test.labels)}
+    wrong = {test.files[int(place)].sha256 for place in np.flatnonzero(logits.argmax(1) != test.labels)}
     assert evaluation["mistake_count"] == len(wrong)
     assert {one["sha256"] for one in evaluation["mistakes"]} <= wrong
 

@@ -242,7 +242,7 @@ def test_a_compression_is_started_with_its_price(
     address = f"/models/versions/{made.trained}/compress"
     page = visitor.get(address)
     assert page.status_code == 200
-    assert "digits-v1-int8" in page.text
+    assert "digits-int8-1" in page.text
     form = token | {
         "name": "squeeze",
         "instance_type": SHAPE,

@@ -73,7 +73,7 @@ def test_look_at_a_version_approve_it_and_compress_it(
         picture.scroll_into_view_if_needed()
         page.wait_for_function("image => image.complete && image.naturalWidth === 8", arg=picture.element_handle())
         page.get_by_role("button", name="Approve").click()
-        page.get_by_label("Reason").fill("reads well")
+        page.get_by_role("dialog").get_by_label("Reason").fill("reads well")
         page.get_by_role("dialog").get_by_role("button", name="Approve").click()
         expect(page.locator("#toasts")).to_contain_text("digits v1 was approved.")
         expect(page.get_by_label("How it is going")).to_contain_text("reads well")
@@ -94,8 +94,8 @@ def _compress(page: Page) -> None:
     expect(page.get_by_role("button", name="Start compression · at most $0.0180")).to_be_visible()
     expect(page.locator("#compress-command")).to_contain_text("--max-runtime-seconds 600")
     page.get_by_role("button", name="Start compression").click()
-    expect(page.locator("#toasts")).to_contain_text("digits-v1-int8 is queued.")
-    expect(page.get_by_role("heading", name="digits-v1-int8")).to_be_visible()
+    expect(page.locator("#toasts")).to_contain_text("digits-int8-1 is queued.")
+    expect(page.get_by_role("heading", name="digits-int8-1")).to_be_visible()
 
 
 def test_pages_are_accessible_and_fit_a_phone(browser: Browser, address: str, member: Member, made: Registered) -> None:
