@@ -10,6 +10,7 @@ from babel.numbers import format_currency, format_decimal, format_percent
 
 DASH = "\N{EN DASH}"
 _KIBI = 1024
+_PLAIN = 100
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86_400
@@ -72,6 +73,21 @@ class Formatter:
     def percent(self, share: float | None) -> str:
         """`42%`; a dash for None."""
         return DASH if share is None else format_percent(share, "#,##0%", locale=self.locale)
+
+    def exact_percent(self, share: float | None) -> str:
+        """`98.25%`; a dash for None."""
+        return DASH if share is None else format_percent(share, "#,##0.00%", locale=self.locale)
+
+    def milliseconds(self, value: float | None) -> str:
+        """`0.142 ms`: three digits that say something; a dash for None."""
+        return DASH if value is None else f"{self.number(value)} ms"
+
+    def number(self, value: float | None) -> str:
+        """`12,345`, `3.14`, `0.00123`: three digits at least; a dash for None."""
+        if value is None:
+            return DASH
+        whole = abs(value) >= _PLAIN or value == int(value)
+        return format_decimal(round(value) if whole else float(f"{value:.3g}"), "#,##0.########", locale=self.locale)
 
     def relative(self, at: datetime) -> str:
         """`3 minutes ago`, against this machine's clock; the browser keeps it current."""

@@ -71,8 +71,11 @@ class Endpoints(Room):
         instance_type: str = "local.cpu",
         replica_count: int = 1,
         processes: int = 1,
+        protected: bool = False,
     ) -> Endpoint:
-        """A new endpoint. A variant: {"name", "model_version_id", "weight"}."""
+        """A new endpoint. A variant: {"name", "model_version_id", "weight"}. A protected one takes approved model
+        versions only.
+        """
         body = {
             "project_id": project_id,
             "name": name,
@@ -80,6 +83,7 @@ class Endpoints(Room):
             "instance_type": instance_type,
             "replica_count": replica_count,
             "processes": processes,
+            "protected": protected,
         }
         return self._http.post("/api/v1/endpoints", body, Endpoint)
 
@@ -96,6 +100,10 @@ class Endpoints(Room):
     def detail(self, endpoint_id: str) -> dict[str, Any]:
         """One endpoint with configs and replicas."""
         return self._http.get(f"/api/v1/endpoints/{endpoint_id}", dict[str, Any])
+
+    def protect(self, endpoint_id: str, *, protected: bool = True) -> Endpoint:
+        """Take approved model versions only, or any again."""
+        return self._http.patch(f"/api/v1/endpoints/{endpoint_id}", {"protected": protected}, Endpoint)
 
     def set_weights(self, endpoint_id: str, weights: Mapping[str, float]) -> Endpoint:
         """Change how traffic is split."""

@@ -247,6 +247,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     deleted_at: datetime | None = None
     created_by: str = ""
     max_body_bytes: int = 0
+    protected: bool = False
     tags: dict[str, str] = {}
 
 

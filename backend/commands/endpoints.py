@@ -87,6 +87,7 @@ def create(
     instance_type: InstanceTypeOption = "local.cpu",
     replica_count: Annotated[int, typer.Option(min=1, help="replicas")] = 1,
     processes: Annotated[int, typer.Option(min=1, help="serving processes per replica, at most")] = 1,
+    protected: Annotated[bool, typer.Option("--protected", help="take approved model versions only")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="until it is in service")] = False,
     timeout_seconds: TimeoutOption = 180,
 ) -> None:
@@ -106,6 +107,7 @@ def create(
             instance_type=instance_type,
             replica_count=replica_count,
             processes=processes,
+            protected=protected,
         )
         if wait:
             made = wait_for_endpoint(client, made.id, "in_service", timeout_seconds=timeout_seconds)

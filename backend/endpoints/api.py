@@ -15,6 +15,7 @@ from backend.endpoints.errors import (
     EndpointBeingDeleted,
     EndpointNameTaken,
     EndpointNotFound,
+    ModelVersionNotApproved,
     ModelVersionRejected,
     SignatureMismatch,
     TrafficPeriodInvalid,
@@ -25,6 +26,7 @@ from backend.endpoints.repository import EndpointFilter
 from backend.endpoints.schemas import (
     ConfigWrite,
     EndpointCreate,
+    EndpointUpdate,
     EndpointView,
     EventList,
     EventView,
@@ -36,7 +38,14 @@ from backend.fleet.errors import InstanceTypeUnknown
 from backend.projects.errors import ProjectNotFound
 from backend.registry.errors import ModelVersionNotFound
 
-_CONFIGURED = (InstanceTypeUnknown, ModelVersionNotFound, ModelVersionRejected, SignatureMismatch, VariantsInvalid)
+_CONFIGURED = (
+    InstanceTypeUnknown,
+    ModelVersionNotFound,
+    ModelVersionRejected,
+    ModelVersionNotApproved,
+    SignatureMismatch,
+    VariantsInvalid,
+)
 PRINTABLE = r"^[\x20-\x7e]*$"
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
@@ -57,6 +66,7 @@ def create_endpoint(body: EndpointCreate, principal: Writer, session: Transactio
         wanted=body.request(),
         max_body_bytes=body.max_body_bytes,
         tags=body.tags,
+        protected=body.protected,
     )
     return EndpointView.of(service.get_endpoint(session, principal.scope, endpoint.id))
 
@@ -80,6 +90,13 @@ def list_endpoints(
 def get_endpoint(endpoint_id: UUID, principal: Reader, session: Transaction) -> EndpointView:
     """Read one endpoint, with its configs and replicas."""
     return EndpointView.of(service.get_endpoint(session, principal.scope, endpoint_id))
+
+
+@router.patch("/{endpoint_id}", responses=raises(EndpointNotFound, EndpointBeingDeleted, ModelVersionNotApproved))
+def update_endpoint(endpoint_id: UUID, body: EndpointUpdate, principal: Writer, session: Transaction) -> EndpointView:
+    """Protect it or not, or replace its tags; what is left out stays."""
+    detail = service.update_endpoint(session, principal, endpoint_id, protected=body.protected, tags=body.tags)
+    return EndpointView.of(detail)
 
 
 @router.get("/{endpoint_id}/events", responses=raises(EndpointNotFound))
@@ -112,7 +129,8 @@ def read_traffic(
 
 
 @router.patch(
-    "/{endpoint_id}/weights", responses=raises(EndpointNotFound, EndpointBeingDeleted, VariantUnknown, VariantsInvalid)
+    "/{endpoint_id}/weights",
+    responses=raises(EndpointNotFound, EndpointBeingDeleted, VariantUnknown, VariantsInvalid, ModelVersionNotApproved),
 )
 def set_weights(endpoint_id: UUID, body: WeightsWrite, principal: Writer, session: Transaction) -> EndpointView:
     """Change how traffic is split; no replica is replaced."""

@@ -59,6 +59,14 @@ class ModelVersionRejected(Invalid):
     remedy = "approve it first, or choose another version"
 
 
+class ModelVersionNotApproved(Invalid):
+    """The endpoint is protected, and nobody has approved the model version."""
+
+    code = "model_version_not_approved"
+    title = "Model version not approved"
+    remedy = "approve the model version, or choose an approved one"
+
+
 class GatewayTokenUnknown(Unauthorized):
     """No gateway has this token."""
 

@@ -67,6 +67,8 @@ class Endpoint(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
     route_version: Mapped[int | None]
     delete_requested_at: Mapped[datetime | None]
     max_body_bytes: Mapped[int]
+    protected: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Only approved model versions may stand behind it."""
     created_by: Mapped[str]
     in_service_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
@@ -99,6 +101,7 @@ class ProductionVariant(Identified, TenantOwned, Base):
         tenant_reference("config_id", "endpoint_configs"),
         tenant_reference("model_version_id", "model_versions"),
         UniqueConstraint("config_id", "name"),
+        Index("ix_production_variants_version", "organization_id", "model_version_id"),
         CheckConstraint("weight >= 0", name="weight_not_negative"),
     )
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row, and_, false, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -23,6 +24,7 @@ from backend.endpoints.models import (
     VariantTraffic,
 )
 from backend.identity.models import ApiKey
+from backend.registry.models import ModelVersion
 
 SUMMED = ("calls", "items", "errors", "bytes_in", "bytes_out", "compute_us")
 
@@ -34,6 +36,21 @@ class EndpointFilter:
     project_id: UUID | None = None
     status: str | None = None
     name: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model version behind an endpoint. `live`: it is part of what answers now; else only of what is wanted."""
+
+    endpoint_id: UUID
+    endpoint_name: str
+    endpoint_status: str
+    model_id: UUID
+    model_version_id: UUID
+    number: int
+    variant: str
+    weight: Decimal
+    live: bool
 
 
 class EndpointRepository:
@@ -109,6 +126,33 @@ class EndpointRepository:
         for row in rows:
             found[row.config_id].append(row)
         return found
+
+    def deployments(self, model_ids: Sequence[UUID]) -> list[Deployment]:
+        """Variants of versions of these models in the wanted or the live config of an endpoint that is not deleted."""
+        live = Endpoint.live_config_id == ProductionVariant.config_id
+        current = or_(live, Endpoint.wanted_config_id == ProductionVariant.config_id)
+        rows = self._session.execute(
+            select(
+                Endpoint, ProductionVariant, ModelVersion.model_id, ModelVersion.number, func.coalesce(live, false())
+            )
+            .select_from(ModelVersion)
+            .join(ProductionVariant, ProductionVariant.model_version_id == ModelVersion.id)
+            .join(EndpointConfig, EndpointConfig.id == ProductionVariant.config_id)
+            .join(Endpoint, and_(Endpoint.id == EndpointConfig.endpoint_id, current))
+            .where(
+                *(one.organization_id == self._organization_id for one in (ModelVersion, ProductionVariant, Endpoint)),
+                ModelVersion.model_id.in_(model_ids),
+                Endpoint.status != states.DELETED,
+            )
+            .order_by(Endpoint.name, ProductionVariant.position, EndpointConfig.number.desc())
+        )
+        return [
+            Deployment(
+                endpoint.id, endpoint.name, endpoint.status, model_id, variant.model_version_id, number,
+                variant.name, variant.weight, is_live,
+            )
+            for endpoint, variant, model_id, number, is_live in rows
+        ]  # fmt: skip
 
     def replica(self, replica_id: UUID) -> Replica | None:
         """One replica."""

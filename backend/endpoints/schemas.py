@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from backend.core.fields import ResourceName, Tags
+from backend.core.fields import Flag, ResourceName, Tags
 from backend.endpoints.service import ConfigDetail, ConfigRequest, EndpointDetail, Traffic
 from backend.endpoints.variants import VariantRequest
 
@@ -81,7 +81,17 @@ class EndpointCreate(ConfigWrite):
     project_id: UUID
     name: ResourceName
     max_body_bytes: Annotated[int, Field(ge=KIB, le=64 * MIB)] = 16 * MIB
+    protected: Annotated[Flag, Field(description="take approved model versions only")] = False
     tags: Tags = Field(default_factory=dict)
+
+
+class EndpointUpdate(BaseModel):
+    """Changes; what is left out stays. `tags` replaces all tags."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    protected: Annotated[Flag, Field(description="take approved model versions only")] | None = None
+    tags: Tags | None = None
 
 
 class WeightsWrite(BaseModel):
@@ -155,6 +165,7 @@ class EndpointView(BaseModel):
     status: str
     status_reason: str
     max_body_bytes: int
+    protected: bool
     tags: dict[str, str]
     created_by: str
     created_at: datetime
@@ -178,6 +189,7 @@ class EndpointView(BaseModel):
             status=row.status,
             status_reason=row.status_reason,
             max_body_bytes=row.max_body_bytes,
+            protected=row.protected,
             tags=row.tags,
             created_by=row.created_by,
             created_at=row.created_at,

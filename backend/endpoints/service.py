@@ -27,10 +27,11 @@ from backend.endpoints.errors import (
     TrafficPeriodInvalid,
 )
 from backend.endpoints.models import Endpoint, EndpointConfig, ProductionVariant, Replica
-from backend.endpoints.repository import EndpointFilter, EndpointRepository, TrafficRepository
-from backend.endpoints.variants import VariantRequest, change_weights, check_variants
+from backend.endpoints.repository import Deployment, EndpointFilter, EndpointRepository, TrafficRepository
+from backend.endpoints.variants import VariantRequest, change_weights, check_approved, check_variants
 from backend.fleet import service as fleet
 from backend.projects.service import get_project
+from backend.registry.models import ModelVersion
 from backend.registry.service import get_version
 
 CONTROL = Doorbell("endpoints.control")
@@ -84,13 +85,14 @@ def create_endpoint(
     wanted: ConfigRequest,
     max_body_bytes: int,
     tags: dict[str, str],
+    protected: bool = False,
 ) -> Endpoint:
     """A new endpoint, creating. Raises ProjectNotFound, InstanceTypeUnknown, ModelVersionNotFound, VariantsInvalid,
-    SignatureMismatch, ModelVersionRejected, EndpointNameTaken, SpendingOnHold.
+    SignatureMismatch, ModelVersionRejected, ModelVersionNotApproved, EndpointNameTaken, SpendingOnHold.
     """
     scope = principal.scope
     get_project(session, scope, project_id)
-    _check_config(session, scope, wanted)
+    _check_config(session, scope, wanted, protected=protected)
     _check_spending(session, scope, project_id)
     config_id = new_id()
     endpoint = Endpoint(
@@ -102,6 +104,7 @@ def create_endpoint(
         status_reason="waiting for placement",
         wanted_config_id=config_id,
         max_body_bytes=max_body_bytes,
+        protected=protected,
         created_by=principal.actor,
         tags=tags,
         due_at=database_now(session),
@@ -125,10 +128,15 @@ def _insert(session: Session, repository: EndpointRepository, endpoint: Endpoint
         raise
 
 
-def _check_config(session: Session, scope: Scope, wanted: ConfigRequest) -> None:
+def _check_config(session: Session, scope: Scope, wanted: ConfigRequest, *, protected: bool) -> None:
     fleet.get_instance_type(session, scope, wanted.instance_type)
-    ids = {variant.model_version_id for variant in wanted.variants}
-    check_variants(wanted.variants, {id_: get_version(session, scope, id_) for id_ in ids})
+    check_variants(wanted.variants, _versions(session, scope, wanted.variants), protected=protected)
+
+
+def _versions(
+    session: Session, scope: Scope, variants: Sequence[VariantRequest | ProductionVariant]
+) -> dict[UUID, ModelVersion]:
+    return {id_: get_version(session, scope, id_) for id_ in {variant.model_version_id for variant in variants}}
 
 
 def _check_spending(session: Session, scope: Scope, project_id: UUID) -> None:
@@ -233,7 +241,7 @@ def set_config(session: Session, principal: Principal, endpoint_id: UUID, wanted
     EndpointBeingDeleted.
     """
     endpoint = _changeable(session, principal.scope, endpoint_id)
-    _check_config(session, principal.scope, wanted)
+    _check_config(session, principal.scope, wanted, protected=endpoint.protected)
     _check_spending(session, principal.scope, endpoint.project_id)
     return _want(session, principal, endpoint, wanted, "endpoint.set_config")
 
@@ -242,16 +250,60 @@ def set_weights(
     session: Session, principal: Principal, endpoint_id: UUID, weights: dict[str, Decimal]
 ) -> EndpointDetail:
     """Other weights for the variants that are wanted now; replicas stay. Raises EndpointNotFound, VariantUnknown,
-    VariantsInvalid, EndpointBeingDeleted.
+    VariantsInvalid, EndpointBeingDeleted, and ModelVersionNotApproved where a protected endpoint would send more to
+    a version that was rejected since.
     """
     endpoint = _changeable(session, principal.scope, endpoint_id)
     repository = EndpointRepository(session, principal.scope)
     config = repository.config(endpoint.wanted_config_id)
     variants = repository.variants([config.id])[config.id]
-    wanted = ConfigRequest(
-        config.instance_type, config.replica_count, config.processes, change_weights(variants, weights)
-    )
+    changed = change_weights(variants, weights)
+    if endpoint.protected:
+        before = {variant.name: variant.weight for variant in variants}
+        raised = [variant for variant in changed if variant.weight > before[variant.name]]
+        check_approved(raised, _versions(session, principal.scope, raised))
+    wanted = ConfigRequest(config.instance_type, config.replica_count, config.processes, changed)
     return _want(session, principal, endpoint, wanted, "endpoint.set_weights")
+
+
+def update_endpoint(
+    session: Session,
+    principal: Principal,
+    endpoint_id: UUID,
+    *,
+    protected: bool | None = None,
+    tags: dict[str, str] | None = None,
+) -> EndpointDetail:
+    """Protect it or not, replace its tags; None leaves them. Raises EndpointNotFound, EndpointBeingDeleted, and
+    ModelVersionNotApproved where it has variants that a protected endpoint may not have.
+    """
+    endpoint = _changeable(session, principal.scope, endpoint_id)
+    detail: dict[str, Any] = {}
+    if protected is not None:
+        if protected:
+            ids = [one for one in (endpoint.wanted_config_id, endpoint.live_config_id) if one is not None]
+            for variants in EndpointRepository(session, principal.scope).variants(ids).values():
+                check_approved(variants, _versions(session, principal.scope, variants))
+        endpoint.protected = detail["protected"] = protected
+    if tags is not None:
+        endpoint.tags = dict(tags)
+        detail["tags"] = sorted(tags)
+    audit(
+        session,
+        principal,
+        principal.scope,
+        action="endpoint.update",
+        resource_kind="endpoint",
+        resource_id=endpoint.id,
+        detail=detail,
+    )
+    session.flush()
+    return _details(session, principal.scope, [endpoint])[0]
+
+
+def deployments(session: Session, scope: Scope, model_ids: Sequence[UUID]) -> list[Deployment]:
+    """Where versions of these models stand: behind which endpoints, by endpoint's name and variant."""
+    return EndpointRepository(session, scope).deployments(model_ids)
 
 
 def _want(

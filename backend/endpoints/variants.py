@@ -1,12 +1,18 @@
 """What may stand behind one endpoint: pure checks of production variants and their signatures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from backend.endpoints.errors import ModelVersionRejected, SignatureMismatch, VariantsInvalid, VariantUnknown
+from backend.endpoints.errors import (
+    ModelVersionNotApproved,
+    ModelVersionRejected,
+    SignatureMismatch,
+    VariantsInvalid,
+    VariantUnknown,
+)
 from backend.endpoints.models import EndpointConfig, ProductionVariant
 from backend.registry.models import ModelVersion
 
@@ -39,8 +45,12 @@ def check_weights(weights: Sequence[Decimal]) -> None:
         raise VariantsInvalid("at least one variant needs a weight above 0")
 
 
-def check_variants(variants: Sequence[VariantRequest], versions: dict[UUID, ModelVersion]) -> None:
-    """Raises VariantsInvalid, ModelVersionRejected or SignatureMismatch. `versions` by id, complete."""
+def check_variants(
+    variants: Sequence[VariantRequest], versions: Mapping[UUID, ModelVersion], *, protected: bool
+) -> None:
+    """Raises VariantsInvalid, ModelVersionRejected, ModelVersionNotApproved (behind a protected endpoint) or
+    SignatureMismatch. `versions` by id, complete.
+    """
     check_weights([variant.weight for variant in variants])
     names = [variant.name for variant in variants]
     if len(set(names)) != len(names):
@@ -51,6 +61,8 @@ def check_variants(variants: Sequence[VariantRequest], versions: dict[UUID, Mode
                 f"variant '{variant.name}': model version {variant.model_version_id} was rejected",
                 hint="approve it first, or choose another version",
             )
+    if protected:
+        check_approved(variants, versions)
     first = variants[0]
     expected = inputs(versions[first.model_version_id].signature)
     for variant in variants[1:]:
@@ -58,6 +70,20 @@ def check_variants(variants: Sequence[VariantRequest], versions: dict[UUID, Mode
         if found != expected:
             raise SignatureMismatch(
                 f"variant '{variant.name}' takes {_words(found)}, variant '{first.name}' takes {_words(expected)}"
+            )
+
+
+def check_approved(
+    variants: Sequence[VariantRequest | ProductionVariant], versions: Mapping[UUID, ModelVersion]
+) -> None:
+    """Raises ModelVersionNotApproved unless every variant is of an approved version."""
+    for variant in variants:
+        version = versions[variant.model_version_id]
+        if version.approval_status != "approved":
+            raise ModelVersionNotApproved(
+                f"the endpoint is protected, and version {version.number} of variant '{variant.name}' is "
+                f"{version.approval_status}",
+                model_version_id=str(version.id),
             )
 
 

@@ -13,9 +13,19 @@ from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
 from backend.core.storage import ObjectMissing, StorageUnavailable
 from backend.registry import service
-from backend.registry.errors import AlreadyReviewed, ArtifactFileNotFound, ModelNotFound, ModelVersionNotFound
+from backend.registry.errors import (
+    AlreadyReviewed,
+    ArtifactFileNotFound,
+    EvaluationNotFound,
+    ModelNotFound,
+    ModelVersionNotFound,
+)
+from backend.registry.evaluation import read_evaluation
 from backend.registry.models import Model, ModelVersion
 from backend.registry.schemas import (
+    Evaluation,
+    EventList,
+    EventView,
     ModelRead,
     ModelUpdate,
     ModelVersionDetail,
@@ -34,9 +44,12 @@ def list_models(
     page: PageParameters,
     project_id: UUID | None = None,
     name: Annotated[ResourceName | None, Query(description="only the model of this name")] = None,
+    name_contains: Annotated[ResourceName | None, Query(description="part of the name")] = None,
 ) -> Page[ModelRead]:
     """List models with their newest versions, newest model first."""
-    rows, cursor = service.list_models(session, principal.scope, page, project_id=project_id, name=name)
+    rows, cursor = service.list_models(
+        session, principal.scope, page, project_id=project_id, name=name, name_contains=name_contains
+    )
     return Page(items=[_model(model, newest) for model, newest in rows], next_cursor=cursor)
 
 
@@ -70,6 +83,25 @@ def get_version(version_id: UUID, principal: Reader, session: Transaction) -> Mo
     model = service.get_model(session, principal.scope, version.model_id)
     known = ModelVersionRead.model_validate(version).model_dump()
     return ModelVersionDetail(**known, model_name=model.name)
+
+
+@router.get("/model-versions/{version_id}/events", responses=raises(ModelVersionNotFound))
+def list_events(version_id: UUID, principal: Reader, session: Transaction) -> EventList:
+    """Who approved or rejected the version, and why; oldest first."""
+    rows = service.list_events(session, principal.scope, version_id)
+    return EventList(items=[EventView.model_validate(row) for row in rows])
+
+
+@router.get(
+    "/model-versions/{version_id}/evaluation",
+    responses=raises(ModelVersionNotFound, EvaluationNotFound, ObjectMissing, StorageUnavailable),
+)
+def get_evaluation(version_id: UUID, principal: Reader, request: Request) -> Evaluation:
+    """Read what the version gets right and wrong on the images it was not trained on."""
+    # No session is held while the object store is asked.
+    with request.app.state.database.unit_of_work(principal.scope) as session:
+        version = service.get_version(session, principal.scope, version_id)
+    return read_evaluation(request.app.state.storage, version)
 
 
 @router.patch("/model-versions/{version_id}", responses=raises(ModelVersionNotFound))

@@ -1,6 +1,6 @@
 """What can stop a use case of the registry.
 
-NotFound      ModelNotFound · ModelVersionNotFound · ArtifactFileNotFound
+NotFound      ModelNotFound · ModelVersionNotFound · ArtifactFileNotFound · EvaluationNotFound
 Conflict      ModelNameTaken · AlreadyReviewed
 InternalFact  ArtifactInvalid
 """
@@ -30,6 +30,14 @@ class ArtifactFileNotFound(NotFound):
     code = "artifact_file_not_found"
     title = "File not found"
     remedy = "GET /api/v1/model-versions/{version_id} names its files"
+
+
+class EvaluationNotFound(NotFound):
+    """Nothing is known of what the model version gets right and wrong, or it cannot be read."""
+
+    code = "evaluation_not_found"
+    title = "No evaluation"
+    remedy = "train or compress again: every version made since has one"
 
 
 class ModelNameTaken(Conflict):

@@ -47,6 +47,7 @@ class ModelVersion(Identified, TenantOwned, Tagged, Timestamped, Base):
         UniqueConstraint("job_id"),
         CheckConstraint("approval_status in ('pending','approved','rejected')", name="approval_status"),
         Index("ix_model_versions_list", "organization_id", "model_id", "number"),
+        Index("ix_model_versions_parent", "organization_id", "parent_version_id"),
     )
 
     model_id: Mapped[UUID]

@@ -50,13 +50,17 @@ class RegistryRepository:
         query = select(Model).where(self._own(Model), Model.name == name).with_for_update()
         return self.session.scalars(query).one()
 
-    def models(self, page: PageRequest, *, project_id: UUID | None, name: str | None) -> tuple[list[Model], str | None]:
+    def models(
+        self, page: PageRequest, *, project_id: UUID | None, name: str | None, name_contains: str | None
+    ) -> tuple[list[Model], str | None]:
         """One page, newest first, and the next page's cursor."""
         query = select(Model).where(self._own(Model))
         if project_id is not None:
             query = query.where(Model.project_id == project_id)
         if name is not None:
             query = query.where(Model.name == name)
+        if name_contains:
+            query = query.where(Model.name.icontains(name_contains, autoescape=True))
         return fetch_page(self.session, query, page, keys=[Model.id])
 
     def newest_versions(self, model_ids: Sequence[UUID]) -> dict[UUID, ModelVersion]:
@@ -91,3 +95,15 @@ class RegistryRepository:
         """One page of a model's versions, newest first, and the next page's cursor."""
         query = select(ModelVersion).where(self._own(ModelVersion), ModelVersion.model_id == model_id)
         return fetch_page(self.session, query, page, keys=[ModelVersion.number])
+
+    def compressed_from(self, version_ids: Sequence[UUID]) -> Sequence[ModelVersion]:
+        """Versions that were compressed from these, oldest first."""
+        query = select(ModelVersion).where(self._own(ModelVersion), ModelVersion.parent_version_id.in_(version_ids))
+        return self.session.scalars(query.order_by(ModelVersion.created_at, ModelVersion.id)).all()
+
+    def events(self, version_id: UUID) -> Sequence[Event]:
+        """Changes of a version's approval status, oldest first."""
+        query = select(Event).where(
+            self._own(Event), Event.resource_kind == "model_version", Event.resource_id == version_id
+        )
+        return self.session.scalars(query.order_by(Event.at, Event.id)).all()

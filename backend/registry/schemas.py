@@ -1,10 +1,10 @@
 """What the API takes and gives about models and their versions."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backend.core.fields import Description, Tags
 
@@ -70,6 +70,79 @@ class ModelVersionDetail(ModelVersionRead):
     """A model version, and the name of its model."""
 
     model_name: str
+
+
+class EventView(BaseModel):
+    """One change of the approval status."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    from_status: str | None
+    to_status: str
+    reason: str
+    actor: str
+
+
+class EventList(BaseModel):
+    """Changes of the approval status, oldest first."""
+
+    items: list[EventView]
+
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Label = Annotated[str, StringConstraints(max_length=1000)]
+
+
+class ClassFigures(BaseModel):
+    """One class. precision: right among those predicted so; recall: right among its images; null: there are none."""
+
+    label: Label
+    images: Count
+    predicted: Count
+    precision: Share | None
+    recall: Share | None
+    f1: Share
+
+
+class Probability(BaseModel):
+    """What the model gives one class."""
+
+    label: Label
+    probability: Share
+
+
+class Mistake(BaseModel):
+    """An image that is taken for another class. Its content: `GET /api/v1/dataset-versions/{id}/files/{sha256}`."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    path: Annotated[str, StringConstraints(max_length=4096)]
+    truth: Label
+    prediction: Label
+    confidence: Share
+    probabilities: Annotated[list[Probability], Field(max_length=100)]
+
+
+class Evaluation(BaseModel):
+    """What a version gets right and wrong on the images it was not trained on."""
+
+    split: Literal["validation", "test"]
+    images: Count
+    accuracy: Share
+    class_count: Count
+    classes: Annotated[list[Label], Field(description="of `matrix`; empty with more than 200 classes")]
+    matrix: Annotated[list[list[Count]], Field(description="counts by [truth][prediction], in the order of `classes`")]
+    per_class: Annotated[list[ClassFigures], Field(description="with more than 200 classes, those with the lowest f1")]
+    mistake_count: Count
+    mistakes: Annotated[list[Mistake], Field(max_length=100, description="the worst, most confident first")]
+
+    @model_validator(mode="after")
+    def _is_square(self) -> "Evaluation":
+        side = len(self.classes)
+        if len(self.matrix) != side or any(len(row) != side for row in self.matrix):
+            raise ValueError("the matrix has a row and a column for each class")
+        return self
 
 
 class ModelRead(BaseModel):

@@ -153,11 +153,17 @@ def newest_version(session: Session, scope: Scope, model_id: UUID) -> ModelVersi
 
 
 def list_models(
-    session: Session, scope: Scope, page: PageRequest, *, project_id: UUID | None = None, name: str | None = None
+    session: Session,
+    scope: Scope,
+    page: PageRequest,
+    *,
+    project_id: UUID | None = None,
+    name: str | None = None,
+    name_contains: str | None = None,
 ) -> tuple[list[tuple[Model, ModelVersion | None]], str | None]:
     """One page of models with their newest versions, newest model first, and the next page's cursor."""
     repository = RegistryRepository(session, scope)
-    models, cursor = repository.models(page, project_id=project_id, name=name)
+    models, cursor = repository.models(page, project_id=project_id, name=name, name_contains=name_contains)
     newest = repository.newest_versions([model.id for model in models])
     return [(model, newest.get(model.id)) for model in models], cursor
 
@@ -200,6 +206,17 @@ def list_versions(
     """One page of a model's versions, newest first, and the next page's cursor. Raises ModelNotFound."""
     get_model(session, scope, model_id)
     return RegistryRepository(session, scope).versions(page, model_id=model_id)
+
+
+def compressed_from(session: Session, scope: Scope, version_ids: Sequence[UUID]) -> Sequence[ModelVersion]:
+    """Versions that were compressed from these, oldest first."""
+    return RegistryRepository(session, scope).compressed_from(version_ids)
+
+
+def list_events(session: Session, scope: Scope, version_id: UUID) -> Sequence[Event]:
+    """Changes of the approval status, oldest first. Raises ModelVersionNotFound."""
+    get_version(session, scope, version_id)
+    return RegistryRepository(session, scope).events(version_id)
 
 
 def review_version(session: Session, principal: Principal, version_id: UUID, *, to: str, reason: str) -> ModelVersion:

@@ -58,6 +58,7 @@ MODELS = (
     Cause("model_not_found", get(f"/models/{NOBODY}")),
     Cause("model_version_not_found", get(f"/model-versions/{NOBODY}")),
     Cause("artifact_file_not_found", get("/model-versions/{model_version_id}/files/none.onnx")),
+    Cause("evaluation_not_found", get("/model-versions/{model_version_id}/evaluation")),
     Cause("already_reviewed", post("/model-versions/{rejected_id}/reject"), stage="versions"),
     Cause("object_not_found", get("/model-versions/{lost_id}/files/model.onnx"), stage="versions"),
 )
@@ -72,6 +73,10 @@ ENDPOINTS = (
           stage="versions"),
     Cause("model_version_rejected",
           post("/endpoints", {**PROJECT, **variants(1, 1, version="{rejected_id}"), "name": "refused"}),
+          stage="versions"),
+    Cause("model_version_not_approved",
+          post("/endpoints", {**PROJECT, **variants(1, 1, version="{pending_id}"), "name": "guarded",
+                              "protected": True}),
           stage="versions"),
     Cause("variant_unknown", patch("/endpoints/{endpoint_id}/weights", {"weights": {"none": 1}})),
     Cause("endpoint_being_deleted", patch("/endpoints/{gone_id}/weights", {"weights": {"a": 2}}), before=(

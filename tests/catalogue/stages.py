@@ -252,10 +252,11 @@ def job_ended(house: House) -> Iterator[Scene]:
 
 @stage
 def versions(house: House) -> Iterator[Scene]:
-    """Model versions: one rejected, one with other inputs, one whose file the object storage has lost."""
+    """Model versions: one rejected, one nobody approved, one with other inputs, one whose file the storage has lost."""
     text = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}]}
     made = {
         "rejected_id": house.world.make_version(approval="rejected"),
+        "pending_id": house.world.make_version(approval="pending"),
         "other_signature_id": house.world.make_version(text),
         "lost_id": house.world.make_version(),
     }

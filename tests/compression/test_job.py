@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 
 from backend.core.wire import JobFailed, Metrics, ResultWritten
+from frontend.views.models import CompressionReport
 from tests.training.folders import LabelledImage, Told, sklearn_digits, write_channel, write_spec
 from worker.compression.job import compress
 from worker.compression.quantize import first_convolution
@@ -56,7 +58,7 @@ def test_the_int8_model_answers_like_the_original(
     assert report == json.loads((tmp_path / "work" / "report.json").read_text())
 
     artifact = tmp_path / "work" / result.folder
-    assert sorted(path.name for path in artifact.iterdir()) == ["model.onnx", "signature.json"]
+    assert sorted(path.name for path in artifact.iterdir()) == ["evaluation.json", "model.onnx", "signature.json"]
     before = json.loads((trained / "model" / "signature.json").read_text())
     after = json.loads((artifact / "signature.json").read_text())
     assert after["precision"] == "int8"
@@ -68,6 +70,26 @@ def test_the_int8_model_answers_like_the_original(
     session = ort.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"image": validation.images})
     assert float((logits.argmax(1) == validation.labels).mean()) == pytest.approx(report["accuracy"]["after"])
+
+    test = read_dataset(trained / "dataset").splits["test"]
+    (logits,) = session.run(["logits"], {"image": test.images})
+    evaluation = json.loads((artifact / "evaluation.json").read_text())
+    assert evaluation["split"] == "test"
+    assert evaluation["accuracy"] == result.summary["metrics"]["test_accuracy"]
+    wrong = {test.files[int(place)].sha256 for place in np.flatnonzero(logits.argmax(1) != test.labels)}
+    assert evaluation["mistake_count"] == len(wrong)
+    assert {one["sha256"] for one in evaluation["mistakes"]} <= wrong
+
+    msgspec.convert(report, CompressionReport, strict=False)  # as the dashboard reads it
+    layers = report["layers"]
+    assert [one["operator"] for one in layers] == ["Conv", "Conv", "Gemm", "Gemm"]
+    assert {one["precision"] for one in layers[1:]} == {"int8"}
+    assert sum(one["weights"] for one in layers) == sum(
+        np.prod(tensor.dims)
+        for tensor in onnx.load(trained / "model" / "model.onnx").graph.initializer
+        if len(tensor.dims) > 1
+    )
+    assert sum(one["size_bytes_after"] for one in layers) < artifact.joinpath("model.onnx").stat().st_size
 
     initializers = {tensor.name: tensor for tensor in onnx.load(artifact / "model.onnx").graph.initializer}
     kinds = {tensor.data_type for tensor in initializers.values() if np.prod(tensor.dims) > 5000}

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from starlette.testclient import TestClient
 
 from backend.billing.models import SpendingHold
+from backend.core import wire
 from backend.core.ids import new_id
+from backend.endpoints import service
 from tests.endpoints.conftest import TYPE, World
 from tests.fixtures.database import Tenant
 
@@ -110,6 +113,7 @@ def test_another_organization_sees_and_changes_nothing(
     assert stranger.patch(f"{address}/weights", json={"weights": {"fp32": 1}}).status_code == 404
     config = {key: value for key, value in world.body().items() if key in ("instance_type", "variants")}
     assert stranger.put(f"{address}/config", json=config).status_code == 404
+    assert stranger.patch(address, json={"protected": True}).status_code == 404
     assert stranger.delete(address).status_code == 404
     assert world.status(endpoint["id"]) == "creating"
 
@@ -127,6 +131,79 @@ def test_a_rejected_version_may_not_serve(client: TestClient, world: World) -> N
     rejected = {"name": "a", "model_version_id": str(world.make_version(approval="rejected")), "weight": 1}
     answer = client.post(URL, json=world.body(variants=[rejected]))
     assert (answer.status_code, answer.json()["code"]) == (422, "model_version_rejected")
+
+
+def only(version: UUID) -> list[dict[str, Any]]:
+    return [{"name": "a", "model_version_id": str(version), "weight": 1}]
+
+
+def refused_as_not_approved(answer: Any) -> bool:
+    return (answer.status_code, answer.json()["code"]) == (422, "model_version_not_approved")
+
+
+def test_a_protected_endpoint_takes_approved_versions_only(client: TestClient, world: World) -> None:
+    pending, approved = world.make_version(approval="pending"), world.make_version()
+    assert refused_as_not_approved(client.post(URL, json=world.body(variants=only(pending), protected=True)))
+    made = client.post(URL, json=world.body(variants=only(approved), protected=True))
+    assert made.status_code == 201, made.text
+    assert made.json()["protected"]
+    config = {"instance_type": TYPE, "variants": only(pending)}
+    answer = client.put(f"{URL}/{made.json()['id']}/config", json=config)
+    assert refused_as_not_approved(answer)
+    assert answer.json()["model_version_id"] == str(pending)
+    assert "is pending" in answer.json()["detail"]
+    assert client.post(f"/api/v1/model-versions/{pending}/approve").status_code == 200
+    assert client.put(f"{URL}/{made.json()['id']}/config", json=config).status_code == 200
+
+
+def test_an_endpoint_is_protected_once_all_it_has_is_approved(client: TestClient, world: World) -> None:
+    pending = world.make_version(approval="pending")
+    made = client.post(URL, json=world.body(variants=only(pending), tags={"team": "a"})).json()
+    address = f"{URL}/{made['id']}"
+    assert not made["protected"]
+    assert refused_as_not_approved(client.patch(address, json={"protected": True}))
+    assert not client.get(address).json()["protected"]
+    client.post(f"/api/v1/model-versions/{pending}/approve")
+    changed = client.patch(address, json={"protected": True}).json()
+    assert (changed["protected"], changed["tags"]) == (True, {"team": "a"})
+    assert client.get(address).json() == changed
+    changed = client.patch(address, json={"protected": False, "tags": {}}).json()
+    assert (changed["protected"], changed["tags"]) == (False, {})
+    for bad in ({"protected": "yes"}, {"name": "other"}, {"tags": {"": "x"}}):
+        assert client.patch(address, json=bad).status_code == 422
+    client.delete(address)
+    assert client.patch(address, json={"protected": True}).status_code == 409
+
+
+def test_a_version_rejected_meanwhile_gets_less_traffic_but_not_more(client: TestClient, world: World) -> None:
+    body = world.body(protected=True)
+    address = f"{URL}/{client.post(URL, json=body).json()['id']}"
+    spoilt = body["variants"][1]["model_version_id"]
+    client.post(f"/api/v1/model-versions/{spoilt}/reject", json={"reason": "drifts"})
+    assert refused_as_not_approved(client.patch(f"{address}/weights", json={"weights": {"int8": 31}}))
+    assert client.patch(f"{address}/weights", json={"weights": {"fp32": 90, "int8": 0}}).status_code == 200
+
+
+def test_where_versions_of_a_model_stand(client: TestClient, world: World) -> None:
+    approved, other = world.make_version(), world.make_version()
+    made = client.post(URL, json=world.body(variants=only(approved))).json()
+    gone = client.post(URL, json=world.body(name="gone", variants=only(approved))).json()
+    models = [UUID(client.get(f"/api/v1/model-versions/{version}").json()["model_id"]) for version in (approved, other)]
+
+    def stands() -> list[tuple[str, UUID, bool]]:
+        with world.app.unit_of_work(world.tenant.scope) as session:
+            found = service.deployments(session, world.tenant.scope, models)
+        return [(one.endpoint_name, one.model_version_id, one.live) for one in found]
+
+    assert stands() == [("digits", approved, False), ("gone", approved, False)]
+    client.delete(f"{URL}/{gone['id']}")
+    (replica,) = (world.tick(), world.boot(), world.tick(), world.replicas(made["id"], "starting"))[-1]
+    probes = [wire.VariantProbe(variant="a", ok=True, latency_ms=1.0, detail="")]
+    world.say(replica, wire.Started(pid=7), wire.ReplicaReady(socket_path="/run/a.sock", probes=probes))
+    world.tick()
+    assert stands() == [("digits", approved, True)]
+    client.put(f"{URL}/{made['id']}/config", json={"instance_type": TYPE, "variants": only(other)})
+    assert stands() == [("digits", other, False), ("digits", approved, True)]
 
 
 def test_a_hold_on_spending_stops_new_endpoints(client: TestClient, world: World) -> None:
@@ -157,6 +234,7 @@ def test_a_viewer_reads_and_changes_nothing(
     viewer = make_client(world.tenant, "viewer")
     assert viewer.get(f"{URL}/{endpoint['id']}").status_code == 200
     assert viewer.post(URL, json=world.body(name="b")).status_code == 403
+    assert viewer.patch(f"{URL}/{endpoint['id']}", json={"protected": True}).status_code == 403
     assert viewer.delete(f"{URL}/{endpoint['id']}").status_code == 403
 
 

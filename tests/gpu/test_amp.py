@@ -67,7 +67,7 @@ def test_every_precision_learns_and_computes_in_its_own_format(
     assert trainer.scaler.is_enabled() is (precision == "fp16")
     assert all(weights.is_cuda for weights in trainer.model.state_dict().values())
     fp32 = Compute(torch.device("cuda"), "fp32")
-    assert evaluate(trainer.model, trainer.validation, 4, fp32).accuracy > 0.9
+    assert evaluate(trainer.model, trainer.validation, fp32).accuracy > 0.9
 
 
 def test_an_overflowing_fp16_step_is_skipped_and_the_scale_halved(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_gpu_training_resumes_from_the_state_it_stopped_in(precision: str, tmp
     assert torch.equal(torch.cuda.get_rng_state(), first.state()["random"]["cuda"][0])
     second.train()
     assert second.position.step == second.total_steps
-    assert evaluate(second.model, second.validation, 4, second.compute).accuracy > 0.9
+    assert evaluate(second.model, second.validation, second.compute).accuracy > 0.9
 
 
 def test_auto_chooses_what_the_gpu_computes_natively(tmp_path: Path) -> None:

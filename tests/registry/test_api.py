@@ -158,3 +158,28 @@ def test_a_viewer_reads_and_a_stranger_sees_nothing(
 def test_ids_that_do_not_exist(client: TestClient, address: str) -> None:
     assert client.get(f"/api/v1/{address}/{new_id()}").status_code == 404
     assert client.get(f"/api/v1/{address}/nonsense").status_code == 422
+
+
+def test_part_of_a_name_finds_models(client: TestClient, register: Register) -> None:
+    for name in ("digits", "digits-int8", "faces"):
+        register(name)
+
+    def found(part: str) -> list[str]:
+        return [one["name"] for one in client.get("/api/v1/models", params={"name_contains": part}).json()["items"]]
+
+    assert found("INT8") == ["digits-int8"]
+    assert found("igits") == ["digits-int8", "digits"]
+    assert client.get("/api/v1/models", params={"name_contains": "%"}).status_code == 422
+
+
+def test_the_history_of_an_approval_is_read(client: TestClient, register: Register) -> None:
+    version = register()
+    address = f"/api/v1/model-versions/{version}"
+    assert client.get(f"{address}/events").json() == {"items": []}
+    client.post(f"{address}/approve", json={"reason": "good enough"})
+    client.post(f"{address}/reject", json={"reason": "drifts"})
+    events = client.get(f"{address}/events").json()["items"]
+    assert [(one["from_status"], one["to_status"], one["reason"]) for one in events] == [
+        ("pending", "approved", "good enough"),
+        ("approved", "rejected", "drifts"),
+    ]

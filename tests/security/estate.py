@@ -115,6 +115,7 @@ class Estate:
             "POST /api/v1/training-jobs/estimate": {**job, "dataset_version_id": self.ids["version_id"]},
             "POST /api/v1/compression-jobs": {**job, "model_version_id": self.model_version_id},
             "POST /api/v1/endpoints": {**project, **config, "name": "another"},
+            "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"taken": "over"}},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
             "PATCH /api/v1/endpoints/{endpoint_id}/weights": {"weights": {"fp32": 5}},
             "POST /api/v1/budgets": {**project, "amount": "10"},

@@ -45,6 +45,7 @@ def test_a_job_ends_with_an_artifact_that_answers_as_measured(
     (result,) = told.of(ResultWritten)
     artifact = tmp_path / "work" / result.folder
     assert sorted(path.name for path in artifact.iterdir()) == [
+        "evaluation.json",
         "model.onnx",
         "model.safetensors",
         "signature.json",
@@ -62,9 +63,10 @@ def test_a_job_ends_with_an_artifact_that_answers_as_measured(
     accuracy = float((logits.argmax(1) == validation.labels).mean())
     assert accuracy == pytest.approx(result.summary["metrics"]["validation_accuracy"], abs=0.03)
     assert "test_accuracy" not in result.summary["metrics"]
-    confusion = np.array(result.summary["confusion_matrix"])
-    assert confusion.sum() == 40
-    assert confusion.trace() / 40 == pytest.approx(result.summary["metrics"]["validation_accuracy"])
+    evaluation = json.loads((artifact / "evaluation.json").read_text())
+    assert (evaluation["split"], evaluation["images"]) == ("validation", 40)
+    assert evaluation["accuracy"] == result.summary["metrics"]["validation_accuracy"]
+    assert np.trace(evaluation["matrix"]) / 40 == evaluation["accuracy"]
 
     model = Architecture.of(Hyperparameters(**settings), (3, 8, 8), 10).build().eval()  # type: ignore[arg-type]  # checked at run time
     model.load_state_dict(load_file(artifact / "model.safetensors"))

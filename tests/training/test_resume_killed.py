@@ -18,7 +18,7 @@ PARAMETERS = {
     "algorithm": "image-classification",
     "hyperparameters": {"epochs": 12, "width": 8, "hidden": 32, "checkpoint_every_seconds": 0.02},
 }
-ARTIFACT = ("model.safetensors", "model.onnx", "signature.json")
+ARTIFACT = ("model.safetensors", "model.onnx", "signature.json", "evaluation.json")
 
 
 def attempt(folder: Path, channel: Path, checkpoint: Path | None, kill_after_lines: int | None) -> tuple[int, Told]:

@@ -11,7 +11,8 @@ Life of a compression:
    so that a noisy machine is unfair to nobody. The fastest candidate that keeps the accuracy is the result.
 5. `report.json` is written and told, as a log line and as metrics, whatever follows.
 6. `gate` (pure) decides. Refused: the job fails with class `gate` and the numbers as its reason. Accepted:
-   the artifact is `model.onnx` and `signature.json`, with the same inputs and outputs as before.
+   the artifact is `model.onnx` and `signature.json`, with the same inputs and outputs as before, and
+   `evaluation.json`, as a training writes it.
 
 SIGTERM is looked at between these; there is no checkpoint, for the whole takes seconds.
 """

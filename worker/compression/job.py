@@ -7,16 +7,19 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from backend.core.wire import MetricSeries
 from worker.compression.config import CompressionParameters, read_parameters
 from worker.compression.gate import Measured, Verdict, judge
-from worker.compression.measure import BATCH, measure, open_session, predictions
+from worker.compression.layers import list_layers
+from worker.compression.measure import BATCH, answers, measure, open_session
 from worker.compression.quantize import PLANS, Plan, prepare, quantize
 from worker.jobprocess import JobError, JobProcess, JobStopped
 from worker.training.data import read_dataset
+from worker.training.findings import EvaluationFile, Findings, held_out
 from worker.training.images import ImageDataset, Split
 
 STAGES = 3
@@ -54,9 +57,8 @@ def compress(process: JobProcess) -> None:
             "Allow more loss, calibrate on more images, or keep the original.",
         )
     folder = _write_artifact(process.work_folder / "artifact", choice, signature, parameters)
-    metrics = {"validation_accuracy": choice.after.accuracy}
-    if len(splits["test"]):
-        metrics["test_accuracy"] = _accuracy(choice.path, splits["test"])
+    found = _evaluate(folder, choice.path, splits, signature["classes"])
+    metrics = {"validation_accuracy": choice.after.accuracy, f"{found.split}_accuracy": found.accuracy}
     summary = {
         "signature": msgspec.json.decode((folder / "signature.json").read_bytes()),
         "report": report,
@@ -102,7 +104,7 @@ def _as_the_model_counts(split: Split, dataset: ImageDataset, signature: dict[st
     if unknown:
         raise JobError("user_code", f"The model does not know the class {unknown[0]!r}.", None)
     places = np.array([signature["classes"].index(label) for label in dataset.classes], dtype=np.int64)
-    return Split(split.images, places[split.labels])
+    return Split(split.images, places[split.labels], split.files)
 
 
 def _quantize_all(
@@ -169,6 +171,7 @@ def _report(choice: Choice, splits: dict[str, Split], parameters: CompressionPar
             "images": min(parameters.calibration_images, len(splits["train"])),
             "method": parameters.calibration,
         },
+        "layers": msgspec.to_builtins(list_layers(onnx.load(choice.path))),
     }
 
 
@@ -201,5 +204,10 @@ def _write_artifact(folder: Path, choice: Choice, signature: dict[str, Any], par
     return folder
 
 
-def _accuracy(path: Path, split: Split) -> float:
-    return float((predictions(open_session(path), split.images) == split.labels).mean())
+def _evaluate(folder: Path, path: Path, splits: dict[str, Split], classes: list[str]) -> EvaluationFile:
+    """Write `evaluation.json` of the compressed model beside it."""
+    name = held_out(splits)
+    findings = Findings(name, splits[name], classes)
+    for logits in answers(open_session(path), splits[name].images):
+        findings.add(logits)
+    return findings.write(folder)

@@ -3,6 +3,7 @@ thread.
 """
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -30,12 +31,14 @@ def open_session(path: Path) -> ort.InferenceSession:
 
 def predictions(session: ort.InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Class index of each image [N, C, H, W]."""
+    return np.concatenate([batch.argmax(1) for batch in answers(session, images)])
+
+
+def answers(session: ort.InferenceSession, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    """Logits [B, classes] of the images [N, C, H, W], batch after batch."""
     name = session.get_inputs()[0].name
-    answers = [
-        session.run(None, {name: images[start : start + ACCURACY_BATCH]})[0].argmax(1)
-        for start in range(0, len(images), ACCURACY_BATCH)
-    ]
-    return np.concatenate(answers)
+    for start in range(0, len(images), ACCURACY_BATCH):
+        yield session.run(None, {name: images[start : start + ACCURACY_BATCH]})[0]
 
 
 def measure(paths: dict[str, Path], split: Split) -> dict[str, Measured]:

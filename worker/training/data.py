@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from worker.jobprocess import JobError
-from worker.training.images import SPLITS, ImageDataset, Split
+from worker.training.images import SPLITS, ImageDataset, ImageFile, Split
 
 MINIMUM_SIDE = 4
 GRAY_MODES = {"1", "L", "LA"}
@@ -31,6 +31,10 @@ class _Row:
     label: str
     split: str
 
+    @property
+    def file(self) -> ImageFile:
+        return ImageFile(self.path, self.sha256)
+
 
 def read_dataset(folder: Path) -> ImageDataset:
     """The dataset in `folder`. Raises JobError: user_code for unusable data, platform for a missing blob."""
@@ -41,7 +45,8 @@ def read_dataset(folder: Path) -> ImageDataset:
     images = _stack(rows, list(_decoded(folder / "blobs", rows)))
     labels = np.array([index[row.label] for row in rows], dtype=np.int64)
     where = np.array([SPLITS.index(row.split) for row in rows])
-    splits = {name: Split(images[where == i], labels[where == i]) for i, name in enumerate(SPLITS)}
+    files = {name: [row.file for row in rows if row.split == name] for name in SPLITS}
+    splits = {name: Split(images[where == i], labels[where == i], files[name]) for i, name in enumerate(SPLITS)}
     return ImageDataset(classes=classes, splits=splits)
 
 

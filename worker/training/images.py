@@ -1,5 +1,6 @@
 """Images and labels in memory, as training and compression use them. Needs numpy alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,24 @@ from numpy.typing import NDArray
 SPLITS = ("train", "validation", "test")
 
 
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """Where an image comes from: its path in the dataset version, and its blob."""
+
+    path: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Split:
-    """images: uint8 [N, C, H, W], C = 1 or 3. labels: int64 [N], indices into the dataset's classes."""
+    """images: uint8 [N, C, H, W], C = 1 or 3. labels: int64 [N], indices into the dataset's classes.
+
+    files: of each image; empty for images that come from no dataset.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    files: Sequence[ImageFile] = ()
 
     def __len__(self) -> int:
         """Number of images."""

@@ -12,6 +12,7 @@ from worker.training.batches import DeviceSplit
 from worker.training.config import read_parameters
 from worker.training.data import read_dataset
 from worker.training.evaluation import evaluate
+from worker.training.findings import Findings, held_out
 from worker.training.images import ImageDataset
 from worker.training.memory import memory_failures
 from worker.training.models import SmallCnn, parameter_count
@@ -60,23 +61,23 @@ def _export(process: JobProcess, trainer: Trainer, model: SmallCnn, dataset: Ima
 
 
 def _summary(trainer: Trainer, model: SmallCnn, dataset: ImageDataset, folder: Path) -> dict[str, Any]:
-    """What the registry keeps of the model. Accuracies are fractions, measured in fp32 with the best
-    weights.
+    """What the registry keeps of the model; `evaluation.json` joins the artifact on the way. Accuracies are
+    fractions, measured in fp32 with the best weights.
     """
     compute = Compute(torch.device("cpu"), "fp32")
-    measured = {
-        name: evaluate(model, DeviceSplit(split, compute.device), len(dataset.classes), compute)
-        for name, split in dataset.splits.items()
-        if name != "train" and len(split) > 0
-    }
+    findings, told = Findings.of(dataset), held_out(dataset.splits)
     metrics: dict[str, float] = {}
-    for name, evaluation in measured.items():
-        metrics |= {f"{name}_accuracy": evaluation.accuracy, f"{name}_loss": evaluation.loss}
+    for name, split in dataset.splits.items():
+        if name == "train" or not len(split):
+            continue
+        each = findings.add if name == told else None
+        measured = evaluate(model, DeviceSplit(split, compute.device), compute, each=each)
+        metrics |= {f"{name}_accuracy": measured.accuracy, f"{name}_loss": measured.loss}
+    findings.write(folder)
     return {
         "signature": msgspec.json.decode((folder / "signature.json").read_bytes()),
         "metrics": metrics,
         "classes": dataset.classes,
-        "confusion_matrix": measured["validation"].confusion.tolist(),
         "parameters": parameter_count(model),
         "epochs_run": trainer.position.epoch,
         "best_epoch": trainer.position.best_epoch,

@@ -39,7 +39,7 @@ def preload() -> None:
     trainer.model.train()
     for _ in range(2):
         trainer.step(torch.arange(COUNT))
-    evaluate(trainer.model, trainer.validation, len(dataset.classes), trainer.compute)
+    evaluate(trainer.model, trainer.validation, trainer.compute)
 
 
 def _spec() -> JobSpec:

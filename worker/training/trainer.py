@@ -93,7 +93,7 @@ class Trainer:
             for indices in self._remaining_batches():
                 self.advance(indices)
             self._tell()
-            self._close_epoch(evaluate(self.model, self.validation, self._classes, self.compute))
+            self._close_epoch(evaluate(self.model, self.validation, self.compute))
             self._checkpoint_if_due(epoch_closed=True)
         self.checkpoints.finish()
         self._recorder.flush()
