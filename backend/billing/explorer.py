@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Date, cast, func
 from sqlalchemy.orm import Session
 
+from backend.billing import rating
 from backend.billing.costs import (
     ProjectCost,
     ResourceCost,
@@ -125,6 +126,8 @@ def explore(
     filters = Filters(project_id=project_id, from_at=from_at, to_at=to_at)
     previous = replace(filters, from_at=month_start(from_at - DAY), to_at=from_at) if from_at.year > 1 else None
     charges = ChargeRepository(session, scope)
+    # One pass over the month for every sum but those by resource.
+    sums = charges.sums(filters, Charge.project_id, Charge.resource_kind, Charge.sku, Charge.unit)
     resource = (Charge.project_id, Charge.resource_kind, Charge.resource_id, Charge.resource_name)
     largest = charges.sums(replace(filters, resource_kind=resource_kind), *resource, limit=limit)
     return MonthOfCosts(
@@ -132,14 +135,26 @@ def explore(
         from_at=from_at,
         to_at=to_at,
         over=now >= to_at,
-        total=charges.total(filters),
+        total=rating.exact_sum([row[-1] for row in sums]),
         before=charges.total(previous) if previous else Decimal(0),
-        kinds={kind: amount for kind, _, amount in charges.sums(filters, Charge.resource_kind)},
-        by_project=[ProjectCost(project, amount) for project, _, amount in charges.sums(filters, Charge.project_id)],
-        by_sku=[SkuCost(*row) for row in charges.sums(filters, Charge.sku, Charge.unit)],
+        kinds={kind: amount for kind, _, amount in _gathered(sums, 1)},
+        by_project=[ProjectCost(project, amount) for project, _, amount in _gathered(sums, 0)],
+        by_sku=[SkuCost(*sku, quantity, amount) for sku, quantity, amount in _gathered(sums, slice(2, 4))],
         resources=[ResourceCost(project, kind, id_, name, amount) for project, kind, id_, name, _, amount in largest],
         unrated=unrated_usage(session, scope, filters),
     )
+
+
+def _gathered(rows: Sequence[tuple[Any, ...]], by: int | slice) -> list[tuple[Any, Decimal, Decimal]]:
+    """Rows (*keys, quantity, amount) summed by some of their keys: (key, quantity, amount), the largest first."""
+    groups: dict[Any, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        groups.setdefault(row[by], []).append(row)
+    found = [
+        (key, rating.exact_sum([row[-2] for row in group]), rating.exact_sum([row[-1] for row in group]))
+        for key, group in groups.items()
+    ]
+    return sorted(found, key=lambda one: one[-1], reverse=True)
 
 
 def by_day(session: Session, scope: Scope, filters: Filters, group: Group) -> list[DayGroupCost]:

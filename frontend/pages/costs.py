@@ -22,6 +22,7 @@ from backend.core.pagination import PageRequest
 from backend.projects import service as projects
 from frontend.figures import Figure, document
 from frontend.pages.common import Back, LoggedIn, Pages, Services, framed
+from frontend.pages.jobs import STOP_POLLING
 from frontend.render import Renderer
 from frontend.services import parse_id
 from frontend.views import costfigures
@@ -98,6 +99,10 @@ def show_overview(
         }
     say = _say(pages, request)
     context["sku_name"] = lambda sku: costfigures.sku_name(sku, say)
+    if "HX-Request" in request.headers:
+        code = STOP_POLLING if found.over else HTTPStatus.OK
+        alone = {"viewer": viewer, "query": query, **context}
+        return pages.respond(request, "costs/overview.html", alone, block="now", status_code=code)
     context |= _examples(request, f"costs/summary?from={found.month}-01T00:00:00Z", CLI_EXAMPLE)
     return _page(request, pages, platform, viewer, query, "overview", **context)
 

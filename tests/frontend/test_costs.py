@@ -74,6 +74,11 @@ def test_a_month_at_a_glance(visitor: TestClient, member: Member, spender: Calla
     assert "night-shift" in text
     assert "between" in text
     assert "digits-endpoint" not in page(visitor, "/costs?kind=job").split('id="resources"')[1].split("</table>")[0]
+    live = visitor.get("/costs", headers={"HX-Request": "true"})
+    assert live.text.lstrip().startswith('<div id="now" hx-get="/costs?month=')
+    assert "<html" not in live.text
+    over = visitor.get("/costs?month=2020-01", headers={"HX-Request": "true"})
+    assert (over.status_code, "hx-get" in over.text) == (286, False)
     narrowed = page(visitor, f"/costs?project={member.tenant.project_id}")
     assert "nightly" not in narrowed
     month = f"{spends.now():%Y-%m}"
