@@ -139,7 +139,7 @@ def explore(
         before=charges.total(previous) if previous else Decimal(0),
         kinds={kind: amount for kind, _, amount in _gathered(sums, 1)},
         by_project=[ProjectCost(project, amount) for project, _, amount in _gathered(sums, 0)],
-        by_sku=[SkuCost(*sku, quantity, amount) for sku, quantity, amount in _gathered(sums, slice(2, 4))],
+        by_sku=[SkuCost(sku, unit, quantity, amount) for (sku, unit), quantity, amount in _gathered(sums, slice(2, 4))],
         resources=[ResourceCost(project, kind, id_, name, amount) for project, kind, id_, name, _, amount in largest],
         unrated=unrated_usage(session, scope, filters),
     )
