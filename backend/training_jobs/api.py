@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, status
 
-from backend.core.http import Reader, Transaction, Writer
+from backend.core.http import Transaction, Writer
 from backend.core.problems import raises
 from backend.datasets.errors import DatasetVersionNotFound
 from backend.fleet.errors import InstanceTypeUnknown
@@ -28,6 +28,6 @@ def create_training_job(session: Transaction, principal: Writer, body: TrainingJ
 
 
 @router.post("/training-jobs/estimate", responses=raises(ProjectNotFound, InstanceTypeUnknown, DatasetVersionNotFound))
-def estimate_training_job(session: Transaction, principal: Reader, body: TrainingEstimateRequest) -> TrainingEstimate:
+def estimate_training_job(session: Transaction, principal: Writer, body: TrainingEstimateRequest) -> TrainingEstimate:
     """Time and price of a training job before it is started, from like jobs and the prices in force."""
     return service.estimate_training(session, principal.scope, body)

@@ -196,3 +196,24 @@ def test_a_job_page_shows_time_checkpoints_charges_and_what_belongs_to_it(
     assert "20 s metered and not charged yet." in text
     assert "Attempt 1 · Running" in text
     assert visitor.get(f"/training/{job}/live", headers={"HX-Request": "true"}).text.count("hx-swap-oob") == 4
+
+
+def test_the_room_speaks_chinese(
+    visitor: TestClient, member: Member, version: UUID, make_job: Callable[..., UUID]
+) -> None:
+    one, two = make_job(member.tenant, "one"), make_job(member.tenant, "two", states.COMPLETED)
+    token = enter(visitor, member)
+    visitor.headers["Accept-Language"] = "zh-CN"
+    for path, words in {
+        "/training": "开始训练",
+        "/training/new": "digits v1 · 40 个文件",
+        f"/training/{one}": "第 1 次尝试 · 运行中",
+        f"/training/compare?job={one}&job={two}": "只看不同之处",
+        f"/training/{one}/log-search?text=first": "已搜索整个日志。",
+    }.items():
+        answer = visitor.get(path)
+        assert (answer.status_code, words in answer.text) == (200, True), path
+    typed = {"project_id": str(member.tenant.project_id), "dataset_version_id": str(version), "instance_type": SHAPE}
+    estimate = visitor.post("/training/new/estimate", data=typed | token).text
+    assert "还没有类似的作业" in estimate
+    assert "curl" in estimate

@@ -110,7 +110,7 @@ function draw(chart: Chart): void {
       grid: { left: 56, right: 16, top: 36, bottom: 24 },
       legend: {
         ...legendLook(),
-        type: chart.series.some((series) => series.run !== undefined) ? "scroll" : "plain",
+        ...(chart.series.some((series) => series.run !== undefined) && { type: "scroll", itemHeight: 12 }),
         pageIconColor: text,
         pageIconInactiveColor: rule,
         pageTextStyle: { color: text },
