@@ -7,6 +7,15 @@ const LOOKS: Partial<Record<State, string>> = {
   done: "is-good", refused: "is-bad", failed: "is-bad", offline: "is-warn", paused: "is-warn",
 };
 
+// An upload that waits for parts may be under way elsewhere: in another tab, from a script.
+window.setInterval(() => {
+  if (document.querySelector("#waiting:not([hidden])") && document.visibilityState === "visible") changed();
+}, 5000);
+
+function changed(): void {
+  document.body.dispatchEvent(new Event("uploads-changed"));
+}
+
 const root = document.querySelector<HTMLElement>("[data-uploader]");
 if (root) install(root);
 
@@ -140,11 +149,6 @@ function install(area: HTMLElement): void {
     const rate = look.state === "sending" && look.bytesPerSecond > 0 ? ` · ${bytes(look.bytesPerSecond)}/s` : "";
     const left = rate ? ` · ${clock((file.size - look.bytes) / look.bytesPerSecond)}` : "";
     return `${Math.round(look.share * 100)}% · ${bytes(look.bytes)}${rate}${left}`;
-  }
-
-  function changed(): void {
-    document.body.dispatchEvent(new Event("uploads-changed"));
-    window.dispatchEvent(new Event("modelyard:figures"));
   }
 
   input.addEventListener("change", () => take([...(input.files ?? [])]));
