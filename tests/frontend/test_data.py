@@ -240,7 +240,7 @@ def test_versions_are_compared(visitor: Visitor, member: Member, make_dataset: C
     moved = visitor.page(f"{here}?change=moved&against={first['id']}")
     assert " → " in moved
     back = visitor.page(f"/data/versions/{first['id']}/compare?against={second['id']}&change=removed")
-    shown = back.partition('<img class="" src="')[2].partition('"')[0]
+    shown = back.partition('<img class="is-small" src="')[2].partition('"')[0]
     assert visitor.get(shown).status_code == 200
     assert visitor.get(f"{here}?change=eaten").status_code == 422
     other = freeze(make_dataset(member, "others", digits(2, 4)), splits={"train": 8})
