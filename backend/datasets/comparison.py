@@ -16,6 +16,8 @@ from typing import Any, Literal
 import msgspec
 
 Change = Literal["added", "removed", "relabelled", "moved"]
+UNCHANGED = ("path", "sha256", "size_bytes", "label", "split", "width", "height")
+"""Columns of a manifest that a changed file keeps."""
 CHANGES: tuple[Change, ...] = ("added", "removed", "relabelled", "moved")
 
 
@@ -29,6 +31,8 @@ class ChangedFile(msgspec.Struct, frozen=True, kw_only=True):
     split: str
     was_label: str
     was_split: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def _changed(table: Any, before: Any = None) -> Any:  # noqa: ANN401 - pyarrow s
     """The columns of `ChangedFile`; `before`: the same files, row by row, as they were."""
     import pyarrow as pa
 
-    columns = {name: table.column(name) for name in ("path", "sha256", "size_bytes", "label", "split")}
+    columns = {name: table.column(name) for name in UNCHANGED}
     for name in ("label", "split"):
         columns[f"was_{name}"] = pa.array([""] * table.num_rows, pa.string()) if before is None else before.column(name)
     return pa.table(columns)

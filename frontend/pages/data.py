@@ -1,5 +1,6 @@
 """Datasets: the list, a new one, one dataset's page, its words and its end. Files and uploads: `uploads`."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -73,7 +74,7 @@ def list_datasets(
             kind=query.kind or None,
             text=query.text or None,
         )
-        found = _views(session, viewer, rows)
+        found = _views(session, viewer, rows, service.count_files(session, viewer.scope, [row.id for row in rows]))
     context: dict[str, Any] = {
         "query": query,
         "datasets": found,
@@ -90,11 +91,11 @@ def list_datasets(
     return response
 
 
-def _views(session: Session, viewer: Principal, rows: list[Dataset]) -> list[DatasetView]:
+def _views(
+    session: Session, viewer: Principal, rows: list[Dataset], counts: Mapping[UUID, int | None]
+) -> list[DatasetView]:
     """Rows with their project's name, how many files they hold, and their newest version."""
-    ids = [row.id for row in rows]
-    counts = service.count_files(session, viewer.scope, ids)
-    newest = service.newest_versions(session, viewer.scope, ids)
+    newest = service.newest_versions(session, viewer.scope, [row.id for row in rows])
     names = {
         project_id: projects.get_project(session, viewer.scope, project_id).name
         for project_id in {row.project_id for row in rows}
@@ -108,9 +109,9 @@ def _views(session: Session, viewer: Principal, rows: list[Dataset]) -> list[Dat
 
 
 def dataset_view(session: Session, viewer: Principal, dataset_id: str) -> DatasetView:
-    """One dataset. Raises DatasetNotFound, RouteNotFound."""
+    """One dataset, its files not counted. Raises DatasetNotFound, RouteNotFound."""
     row = service.get_dataset(session, viewer.scope, parse_id(dataset_id))
-    return _views(session, viewer, [row])[0]
+    return _views(session, viewer, [row], {row.id: None})[0]
 
 
 # --- a new one ---
@@ -159,12 +160,22 @@ def _creation(
 
 @router.get("/data/{dataset_id}")
 def show_dataset(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, dataset_id: str
+    request: Request,
+    *,
+    viewer: LoggedIn,
+    pages: Pages,
+    platform: Services,
+    back: Back,
+    dataset_id: str,
+    files: int | None = None,
 ) -> Response:
-    """What a dataset holds, what was uploaded last, its versions; for htmx, the parts that an upload changes."""
+    """What a dataset holds, what was uploaded last, its versions; for htmx, the parts that an upload changes.
+
+    `files`: how many the page shows; the chart is drawn again only where there are others.
+    """
     context = overview(back, viewer, dataset_id)
     if "HX-Request" in request.headers:
-        return pages.respond(request, "data/live.html", context)
+        return pages.respond(request, "data/live.html", {**context, "files": files})
     return pages.respond(request, "data/dataset.html", framed(platform, **context))
 
 
@@ -285,8 +296,9 @@ def _settings(
 ) -> Response:
     with back.tenant(viewer) as session:
         dataset = dataset_view(session, viewer, dataset_id)
+        files = service.count_files(session, viewer.scope, [UUID(dataset.id)]).get(UUID(dataset.id), 0)
     form = form or Form()
     form.values = form.values or {"description": dataset.description, "tags:lines": typed_lines(dataset.tags)}
     code = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
-    context = framed(platform, viewer, dataset=dataset, form=form)
+    context = framed(platform, viewer, dataset=dataset, file_count=files, form=form)
     return pages.respond(request, "data/edit.html", context, status_code=code)

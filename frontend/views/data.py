@@ -107,12 +107,13 @@ class DatasetView:
     project_id: str
     project_name: str
     tags: Mapping[str, str]
-    file_count: int
+    file_count: int | None
+    """None where a page does not ask: counting 100,000 files takes its time."""
     newest: VersionView | None
     created_at: datetime
 
     @classmethod
-    def of(cls, dataset: Dataset, *, project_name: str, file_count: int, newest: DatasetVersion | None) -> Self:
+    def of(cls, dataset: Dataset, *, project_name: str, file_count: int | None, newest: DatasetVersion | None) -> Self:
         """From the row and what is known beside it."""
         return cls(
             id=str(dataset.id),
@@ -227,8 +228,8 @@ class FileView:
             path=row.path,
             label=row.label,
             size_bytes=row.size_bytes,
-            width=0,
-            height=0,
+            width=row.width,
+            height=row.height,
             split=row.split,
             was_label=row.was_label if row.was_label != row.label else "",
             was_split=row.was_split if row.was_split != row.split else "",

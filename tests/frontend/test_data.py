@@ -108,6 +108,7 @@ def test_a_dataset_shows_what_it_holds_and_why_uploads_were_refused(
     assert f"1 of {opened['part_count']} parts" in page
     parts = visitor.get(here, headers={"HX-Request": "true"}).text
     assert parts.count("hx-swap-oob") == 5
+    assert visitor.get(f"{here}?files=12", headers={"HX-Request": "true"}).text.count("hx-swap-oob") == 4
     assert "bad.zip" in visitor.page(f"{here}/uploads")
     figure = visitor.get(f"{here}/classes.json").json()
     assert (figure["x"], figure["series"][0]["values"]) == (["0", "1", "2"], [4, 4, 4])
@@ -239,7 +240,7 @@ def test_versions_are_compared(visitor: Visitor, member: Member, make_dataset: C
     moved = visitor.page(f"{here}?change=moved&against={first['id']}")
     assert " → " in moved
     back = visitor.page(f"/data/versions/{first['id']}/compare?against={second['id']}&change=removed")
-    shown = back.partition('<img class="" src="')[2].partition('"')[0]
+    shown = back.partition('<img class="is-small" src="')[2].partition('"')[0]
     assert visitor.get(shown).status_code == 200
     assert visitor.get(f"{here}?change=eaten").status_code == 422
     other = freeze(make_dataset(member, "others", digits(2, 4)), splits={"train": 8})

@@ -74,7 +74,8 @@ def test_from_an_empty_list_to_compared_versions(
         page.get_by_label("Sizes are given as").select_option("files")
         for split, files in (("Train", "12"), ("Validation", "6"), ("Test", "3")):
             page.get_by_role("spinbutton", name=split).fill(files)
-        expect(page.locator("#plan")).to_contain_text("Left out")
+        expect(page.locator("#plan .tile").last).to_have_text("Left out9")
+        page.wait_for_load_state("networkidle")
         page.get_by_role("button", name="Freeze the version").click()
         expect(page.locator("#toasts")).to_contain_text("Version 1 of numbers is frozen.")
         expect(page.locator(".thumb img")).to_have_count(21)
@@ -103,6 +104,7 @@ def test_an_upload_survives_a_pause_a_reload_and_a_lost_connection(
     file = zipped(tmp_path, "long.zip", digits(4, 12))
     parts = -(-file.stat().st_size // SMALL_PART)
     sent: list[str] = []
+    stored: list[str] = []
     with visiting(browser, address) as (page, complaints):
         log_in(page, member.email, PASSWORD)
         new_dataset(page, "patient")
@@ -115,12 +117,14 @@ def test_an_upload_survives_a_pause_a_reload_and_a_lost_connection(
                 route.continue_()
             # the others wait until the page gives them up
 
+        page.on("response", lambda answer: stored.append(answer.url) if "/parts/" in answer.url else None)
         page.route("**/api/v1/datasets/*/uploads", in_small_parts)
         page.route("**/parts/*", one_by_one)
         page.locator("#upload-files").set_input_files([file])
         row = page.locator(".transfer")
         expect(row.get_by_role("status")).to_contain_text("Sending")
-        page.wait_for_function("() => document.querySelector('.transfer progress').value > 0.2")
+        while len(stored) < 5:
+            page.wait_for_timeout(50)
         row.get_by_role("button", name="Pause").click()
         expect(row).to_have_attribute("data-state", "paused")
         expect(page.locator("#waiting")).to_contain_text(f"5 of {parts} parts")

@@ -7,6 +7,15 @@ const LOOKS: Partial<Record<State, string>> = {
   done: "is-good", refused: "is-bad", failed: "is-bad", offline: "is-warn", paused: "is-warn",
 };
 
+// An upload that waits for parts may be under way elsewhere: in another tab, from a script.
+window.setInterval(() => {
+  if (document.querySelector("#waiting:not([hidden])") && document.visibilityState === "visible") changed();
+}, 5000);
+
+function changed(): void {
+  document.body.dispatchEvent(new Event("uploads-changed"));
+}
+
 const root = document.querySelector<HTMLElement>("[data-uploader]");
 if (root) install(root);
 
@@ -142,11 +151,17 @@ function install(area: HTMLElement): void {
     return `${Math.round(look.share * 100)}% · ${bytes(look.bytes)}${rate}${left}`;
   }
 
-  function changed(): void {
-    document.body.dispatchEvent(new Event("uploads-changed"));
-    window.dispatchEvent(new Event("modelyard:figures"));
+  /** What this page sends has a row above already: it does not wait for somebody to go on. */
+  function hideOwn(): void {
+    const own = new Set([...rows.keys()].filter(({ look }) => !OVER.includes(look.state)).map((one) => one.upload));
+    const waiting = document.querySelector<HTMLElement>("#waiting");
+    const found = [...(waiting?.querySelectorAll<HTMLElement>("[data-open-upload]") ?? [])];
+    for (const row of found) row.hidden = own.has(row.dataset["openUpload"] ?? "");
+    if (waiting) waiting.hidden = found.every((row) => row.hidden);
   }
 
+  document.addEventListener("htmx:afterSettle", hideOwn);
+  document.addEventListener("htmx:oobAfterSwap", hideOwn);
   input.addEventListener("change", () => take([...(input.files ?? [])]));
   start?.addEventListener("click", takeLabelled);
   label?.addEventListener("keydown", (event) => {
@@ -171,6 +186,7 @@ function install(area: HTMLElement): void {
   });
   // What is dropped beside the area must not replace the page.
   for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
+  if (input.files?.length) take([...input.files]); // chosen before this script was there
   window.addEventListener("beforeunload", (event) => {
     if ([...rows.keys()].some(({ look }) => !OVER.includes(look.state) && look.state !== "paused")) event.preventDefault();
   });
