@@ -80,6 +80,15 @@ def test_the_int8_model_answers_like_the_original(
     assert evaluation["mistake_count"] == len(wrong)
     assert {one["sha256"] for one in evaluation["mistakes"]} <= wrong
 
+    initializers = {tensor.name: tensor for tensor in onnx.load(artifact / "model.onnx").graph.initializer}
+    kinds = {tensor.data_type for tensor in initializers.values() if np.prod(tensor.dims) > 5000}
+    assert kinds == {onnx.TensorProto.INT8}
+
+
+def test_the_report_names_every_layer(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, told = run(tmp_path, trained, {"minimum_speedup": 0, "max_accuracy_loss_points": 100}, capsys)
+    (result,) = told.of(ResultWritten)
+    report, artifact = result.summary["report"], tmp_path / "work" / result.folder
     msgspec.convert(report, CompressionReport, strict=False)  # as the dashboard reads it
     layers = report["layers"]
     assert [one["operator"] for one in layers] == ["Conv", "Conv", "Gemm", "Gemm"]
@@ -90,10 +99,6 @@ def test_the_int8_model_answers_like_the_original(
         if len(tensor.dims) > 1
     )
     assert sum(one["size_bytes_after"] for one in layers) < artifact.joinpath("model.onnx").stat().st_size
-
-    initializers = {tensor.name: tensor for tensor in onnx.load(artifact / "model.onnx").graph.initializer}
-    kinds = {tensor.data_type for tensor in initializers.values() if np.prod(tensor.dims) > 5000}
-    assert kinds == {onnx.TensorProto.INT8}
 
 
 def test_a_refusal_tells_its_numbers_and_its_report(

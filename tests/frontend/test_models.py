@@ -21,6 +21,12 @@ from tests.frontend.test_pages import parse
 pytestmark = pytest.mark.integration
 HTML = {"Accept": "text/html"}
 SHAPE = "test.models"
+SQUEEZE = {
+    "name": "squeeze",
+    "instance_type": SHAPE,
+    "parameters.max_accuracy_loss_points": "1.5",
+    "tags:lines": "team=vision",
+}
 Makes = Callable[[Member], Registry]
 
 
@@ -238,23 +244,34 @@ def test_tags_change_and_go(visitor: TestClient, member: Member, made: Registere
 def test_a_compression_is_started_with_its_price(
     visitor: TestClient, member: Member, made: Registered, app_database: Database
 ) -> None:
-    token = enter(visitor, member)
+    form = enter(visitor, member) | SQUEEZE | {"project_id": str(new_id())}
     address = f"/models/versions/{made.trained}/compress"
     page = visitor.get(address)
     assert page.status_code == 200
     assert "digits-int8-1" in page.text
-    form = token | {
-        "name": "squeeze",
-        "instance_type": SHAPE,
-        "parameters.max_accuracy_loss_points": "1.5",
-        "tags:lines": "team=vision",
-        "project_id": str(new_id()),
-    }
     told = visitor.post(f"{address}/estimate", data=form, headers={"HX-Request": "true"}).text
     assert "modelyard compression-jobs create squeeze" in told
     assert "--set max_accuracy_loss_points=1.5" in told
     assert f"&#34;model_version_id&#34;: &#34;{made.trained}&#34;" in told
     assert "it has no price yet" in told
+    done = visitor.post(address, data=form)
+    assert done.status_code == 303, done.text
+    job_id = UUID(done.headers["location"].removeprefix("/training/"))
+    with app_database.unit_of_work(member.tenant.scope) as session:
+        job = jobs.get_job(session, member.tenant.scope, job_id)
+    assert (job.kind, job.project_id, job.tags) == ("compression", member.tenant.project_id, {"team": "vision"})
+    assert job.inputs["model"]["id"] == str(made.trained)
+    assert job.inputs["dataset"]["id"] == str(made.dataset_version_id)
+    taken = visitor.post(address, data=form)
+    assert taken.status_code == 422
+    assert "squeeze" in taken.text
+
+
+def test_a_compression_that_cannot_be_says_why_beside_its_field(
+    visitor: TestClient, member: Member, made: Registered
+) -> None:
+    form = enter(visitor, member) | SQUEEZE
+    address = f"/models/versions/{made.trained}/compress"
     for field, value, said in (
         ("name", "", "This is needed."),
         ("name", "no spaces", 'id="field-name-error"'),
@@ -268,17 +285,6 @@ def test_a_compression_is_started_with_its_price(
         assert wrong.status_code == 422, field
         assert said in wrong.text, (field, said)
         assert "squeeze" in wrong.text or field == "name"
-    done = visitor.post(address, data=form)
-    assert done.status_code == 303, done.text
-    job_id = UUID(done.headers["location"].removeprefix("/training/"))
-    with app_database.unit_of_work(member.tenant.scope) as session:
-        job = jobs.get_job(session, member.tenant.scope, job_id)
-    assert (job.kind, job.project_id, job.tags) == ("compression", member.tenant.project_id, {"team": "vision"})
-    assert job.inputs["model"]["id"] == str(made.trained)
-    assert job.inputs["dataset"]["id"] == str(made.dataset_version_id)
-    taken = visitor.post(address, data=form)
-    assert taken.status_code == 422
-    assert "squeeze" in taken.text
 
 
 def test_another_organization_sees_nothing(
