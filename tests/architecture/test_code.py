@@ -30,6 +30,7 @@ SQL_ALLOWED = {
     "backend/core/db.py": "sets the role and the tenant of a transaction",
     "backend/core/idempotency.py": "a table of the HTTP layer, below every domain",
     "backend/core/migrate.py": "roles and the schema's version",
+    "backend/core/ticks.py": "one row per control, written by workers, below every domain",
     "backend/core/schema.py": "asks which schema the database has",
     "backend/core/queue.py": "leases, for every domain's rows",
     "backend/datasets/overview_repository.py": "a second repository of its domain: what pages ask",
