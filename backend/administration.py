@@ -47,7 +47,7 @@ def remove_operator(context: typer.Context, email: EmailArgument, home: HomeOpti
 @operators.command("list")
 def list_operators(context: typer.Context, home: HomeOption = None) -> None:
     """Show who may see the admin console."""
-    from backend.commands.output import show_list
+    from backend.commands.output import Columns, show_list
     from backend.commands.session import session_of
     from backend.identity import operators as service
 
@@ -56,8 +56,12 @@ def list_operators(context: typer.Context, home: HomeOption = None) -> None:
             {"email": row[1], "granted_by": row[2], "granted_at": row[3].isoformat()}
             for row in service.list_operators(session)
         ]
-    columns = {"e-mail": "email", "granted by": "granted_by", "since": "granted_at"}
-    show_list(session_of(context), rows, {title: lambda one, key=key: one[key] for title, key in columns.items()})
+    columns: Columns[dict[str, str]] = {
+        "e-mail": lambda one: one["email"],
+        "granted by": lambda one: one["granted_by"],
+        "since": lambda one: one["granted_at"],
+    }
+    show_list(session_of(context), rows, columns)
 
 
 @app.command("set-price")

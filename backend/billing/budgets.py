@@ -77,6 +77,12 @@ def list_budgets(session: Session, scope: Scope) -> list[BudgetStatus]:
     return [_status(session, scope, budget, now) for budget in BudgetRepository(session, scope).budgets()]
 
 
+def smallest_amount(session: Session, scope: Scope) -> Decimal | None:
+    """What the whole organization may spend in a month: the smallest of its budgets; None = no such budget."""
+    amounts = [budget.amount for budget in BudgetRepository(session, scope).budgets() if budget.project_id is None]
+    return min(amounts, default=None)
+
+
 def get_budget(session: Session, scope: Scope, budget_id: UUID) -> BudgetStatus:
     """One budget. Raises BudgetNotFound."""
     return _status(session, scope, _load(session, scope, budget_id), database_now(session))

@@ -42,7 +42,7 @@ class CredentialRepository:
         self._session.execute(text("SELECT touch_api_key(:presented)"), {"presented": token_hash})
 
     def session(self, token_hash: bytes) -> Row[*tuple[Any, ...]] | None:
-        """(session_id, organization_id, account_id, user_id, email, full_name, role, is_operator) of a session that counts.
+        """(session_id, organization_id, account_id, user_id, email, full_name, role, is_operator) of one that counts.
 
         The transaction is in its tenant from then on.
         """

@@ -27,6 +27,7 @@ CROSSES_TENANTS = {
     "backend/identity/authentication.py": "finds whose credential it is, through a function",
     "backend/seed.py": "writes the first rows",
     "backend/uptime.py": "one row of no tenant",
+    "frontend/backstage.py": "the admin console reads all tenants' rows, as the role operator, which cannot write",
     "frontend/services.py": "finds whose session it is, through a function",
     "worker/app.py": "notes when controls last ran; no tenant's",
     "worker/leases.py": "renews a lease by its token",
