@@ -274,7 +274,7 @@ class TrafficRepository:
         )
         return [(variant, int(compute)) for variant, compute in rows]
 
-    def sums(self, endpoint_id: UUID, from_at: datetime, to_at: datetime, *, per_minute: bool) -> Sequence[Row[*tuple[Any, ...]]]:
+    def sums(self, endpoint_id: UUID, from_at: datetime, to_at: datetime, *, per_minute: bool) -> Sequence[Row[Any]]:
         """Sums per variant, or per minute and variant, of traffic that begins in [from_at, to_at)."""
         minute = func.date_trunc("minute", VariantTraffic.from_at).label("minute")
         by: list[ColumnElement[Any]] = [minute] if per_minute else []
