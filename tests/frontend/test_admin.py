@@ -110,9 +110,7 @@ def test_who_is_an_operator_is_asked_anew_with_each_request(
 @pytest.mark.usefixtures("victim")
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
-def test_every_page_shows_without_inline_code(
-    visitor: TestClient, operator: Member, path: str, language: str
-) -> None:
+def test_every_page_shows_without_inline_code(visitor: TestClient, operator: Member, path: str, language: str) -> None:
     enter(visitor, operator)
     answer = visitor.get(f"/admin{path}", headers={"Accept-Language": language})
     assert answer.status_code == 200
