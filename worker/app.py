@@ -120,7 +120,10 @@ class Controls:
             return
         self._noted_at = now
         found, self._runs = self._runs, {}
-        runs = [ticks.Run(name, now - run.ended, run.seconds, run.failure) for name, run in sorted(found.items())]
+        runs = [
+            ticks.Run(name, now - run.ended, run.seconds, run.failure, self._every.get(name, 0.0))
+            for name, run in sorted(found.items())
+        ]
         try:
             with self.context.database.unit_of_work() as session:
                 ticks.note(session, socket.gethostname(), runs)

@@ -27,6 +27,8 @@ class ControlTick(Base):
     worker: Mapped[str]
     ran_at: Mapped[datetime]
     seconds: Mapped[float]
+    every_seconds: Mapped[float]
+    """How long it may rest between two runs; 0 = it runs with every tick."""
     failed_at: Mapped[datetime | None]
     failure: Mapped[str | None]
 
@@ -39,6 +41,7 @@ class Run:
     ago_seconds: float
     seconds: float
     failure: str | None = None
+    every_seconds: float = 0.0
 
 
 def note(session: Session, worker: str, runs: Iterable[Run]) -> None:
@@ -46,6 +49,7 @@ def note(session: Session, worker: str, runs: Iterable[Run]) -> None:
     for run in runs:
         at = func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, run.ago_seconds)
         values = {"name": run.name, "worker": worker, "ran_at": at, "seconds": run.seconds}
+        values["every_seconds"] = run.every_seconds
         if run.failure is not None:
             values |= {"failed_at": at, "failure": run.failure[:_LONGEST_FAILURE]}
         session.execute(

@@ -113,7 +113,7 @@ def _waiting(session: Session) -> tuple[int, float | None]:
 
 
 def _tick(row: ticks.ControlTick, ago: float) -> TickLine:
-    limit = LATE_SECONDS["beat" if row.name == ticks.BEAT else "control"]
+    limit = LATE_SECONDS["beat" if row.name == ticks.BEAT else "control"] + row.every_seconds
     fails = row.failed_at is not None and row.failed_at >= row.ran_at
     return TickLine(
         name=row.name,

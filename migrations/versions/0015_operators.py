@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("worker", sa.Text(), nullable=False),
         sa.Column("ran_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("every_seconds", sa.Double(), nullable=False),
         sa.Column("failed_at", sa.TIMESTAMP(timezone=True)),
         sa.Column("failure", sa.Text()),
     )
