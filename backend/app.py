@@ -104,11 +104,20 @@ def _fill_state(app: FastAPI, settings: Settings, ring: Ring | None) -> None:
     app.state.settings = settings
     app.state.ring = ring
     app.state.database = database
+    app.state.operator_database = _operator_database(settings)
     app.state.storage = ObjectStore(settings.object_url)
     app.state.security = make_security(settings.security)
     app.state.authenticate = Authenticator(database)
     app.state.metrics = Metrics()
     app.state.csrf_secret = derive_key(master_key, "dashboard CSRF tokens")
+
+
+def _operator_database(settings: Settings) -> Database | None:
+    """The admin console's connection, which only reads; few use it at a time."""
+    if settings.database.operator_url is None:
+        return None
+    url = settings.database.operator_url.get_secret_value()
+    return Database(make_engine(url, pool_size=2, name="modelyard-console"))
 
 
 @asynccontextmanager
@@ -124,3 +133,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await run_in_threadpool(pulse.stop)
     finally:
         await run_in_threadpool(database.dispose)
+        if app.state.operator_database is not None:
+            await run_in_threadpool(app.state.operator_database.dispose)

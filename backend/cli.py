@@ -1,7 +1,7 @@
 """The `modelyard` command: starts processes, and is a client of the public API.
 
-Processes: up, demo, status, backup, restore, migrate, api, worker, beat, gateway, localhost, agent. Each service runs
-as `python -m`, so that the supervisor, compose and a person start the same thing. Resources: see `backend.commands`.
+Processes: up, demo, status, backup, restore, admin, migrate, api, worker, beat, gateway, localhost, agent. Each service
+runs as `python -m`, so that the supervisor, compose and a person start the same thing. Resources: `backend.commands`.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from backend import administration
 from backend.commands import costs, datasets, endpoints, jobs, models, projects, starting
 from backend.commands.root import Root
 from backend.commands.session import Output, Session
@@ -314,6 +315,7 @@ for _name, _resource in (
     ("costs", costs.app),
 ):
     app.add_typer(_resource, name=_name, rich_help_panel="Resources")
+app.add_typer(administration.app, name="admin", rich_help_panel=PLATFORM)
 app.command("train", rich_help_panel="Resources", help="Short for `training-jobs create`.")(starting.train)
 
 

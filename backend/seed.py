@@ -28,7 +28,7 @@ from backend.core.settings import Settings, require
 from backend.endpoints.models import Gateway
 from backend.fleet.models import InstanceType, Quota
 from backend.identity.keys import make_key
-from backend.identity.models import Membership, Organization, User
+from backend.identity.models import Membership, Operator, Organization, User
 from backend.identity.passwords import new_password
 from backend.identity.security import Security, make_security
 
@@ -126,6 +126,7 @@ def _make_first_organization(session: Session, security: Security) -> dict[str, 
     session.add(User(id=user_id, email=OWNER_EMAIL, full_name="Owner", password_hash=security.passwords.hash(password)))
     session.flush()
     session.add(Membership(organization_id=scope.organization_id, user_id=user_id, role="owner"))
+    session.add(Operator(user_id=user_id, granted_by=ACTOR))
     session.add(Quota(organization_id=scope.organization_id, instance_type="*", max_instances=DEFAULT_QUOTA))
     made = make_key(
         session,

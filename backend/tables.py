@@ -4,6 +4,7 @@ import backend.audit.models
 import backend.billing.models
 import backend.core.idempotency
 import backend.core.lifecycle
+import backend.core.ticks
 import backend.datasets.models
 import backend.endpoints.models
 import backend.fleet.models

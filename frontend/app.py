@@ -8,6 +8,7 @@ by what the caller accepts.
 from http import HTTPStatus
 from mimetypes import guess_type
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -27,6 +28,8 @@ from backend.core.settings import Settings
 from frontend import security
 from frontend.backstage import Backstage
 from frontend.pages import (
+    admin,
+    admin_acts,
     auth,
     budgets,
     compare,
@@ -42,10 +45,11 @@ from frontend.pages import (
     modelversions,
     projects,
     settings,
+    start,
     uploads,
     versions,
 )
-from frontend.pages.common import NotLoggedInError
+from frontend.pages.common import NotLoggedInError, framed
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
 from frontend.services import Services
 from frontend.views import Platform
@@ -54,6 +58,8 @@ log = structlog.get_logger(__name__)
 DEFAULT_COOKIES = security.CookiePolicy()
 ROOMS = (
     auth.router,
+    admin.router,
+    admin_acts.router,
     compare.router,  # its addresses, and those of launch, are none of a job: they come before jobs
     launch.router,
     budgets.router,
@@ -70,6 +76,7 @@ ROOMS = (
     uploads.router,
     freeze.router,
     projects.router,
+    start.router,
 )
 
 
@@ -153,8 +160,8 @@ def mount(
 def install(app: FastAPI, *, static: Path = STATIC) -> None:
     """Mount the dashboard on the API's application, from what `backend.app` put on `app.state`.
 
-    Needs `settings`, `database`, `storage`, `security` and `csrf_secret` there. Where the scripts and styles were not
-    built, every page answers 503 with the command that builds them, and the API works on.
+    Needs `settings`, `database`, `operator_database`, `storage`, `security` and `csrf_secret` there. Where the scripts
+    and styles were not built, every page answers 503 with the command that builds them, and the API works on.
     """
     settings: Settings = app.state.settings
     cookies = security.CookiePolicy(
@@ -162,7 +169,7 @@ def install(app: FastAPI, *, static: Path = STATIC) -> None:
     )
     state = app.state
     services = Services(state.database, state.storage, state.security)
-    backstage = Backstage(state.database, state.storage, state.security, settings)
+    backstage = Backstage(state.database, state.storage, state.security, settings, state.operator_database)
     try:
         mount(app, services, secret=state.csrf_secret, backstage=backstage, cookies=cookies, static=static)
     except BundleMissingError as missing:
@@ -218,6 +225,24 @@ def _answer(request: Request, status: int, code: str, detail: str) -> Response:
         return Response(status_code=status, headers={"X-Error-Message": message})
     if "text/html" in request.headers.get("Accept", ""):
         context = {"status": status, "title": title, "detail": renderer.text(request, detail)}
-        return renderer.respond(request, "errors/error.html", context, status_code=status)
+        inside = _frame(request)
+        template = "errors/error.html" if inside is None else "errors/inside.html"
+        return renderer.respond(request, template, context | (inside or {}), status_code=status)
     problem = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
     return JSONResponse(problem, status_code=status, media_type="application/problem+json")
+
+
+def _frame(request: Request) -> dict[str, Any] | None:
+    """What the shell around an error needs; None for strangers, and where the platform cannot be asked."""
+    token = request.cookies.get(security.SESSION_COOKIE)
+    platform: Platform = request.app.state.platform
+    try:
+        viewer = platform.identify(token) if token else None
+        if viewer is None:
+            return None
+        section = request.url.path.split("/")[1]
+        console = section == "admin" and viewer.operator
+        return framed(platform, viewer, section=section if section != "admin" or console else "", console=console)
+    except Exception:  # an error page is never the reason for another
+        log.exception("error_page_without_shell", path=request.url.path)
+        return None

@@ -6,7 +6,7 @@ Objects (log chunks) are fetched after the transaction, with no session open.
 from datetime import UTC, datetime
 from uuid import UUID
 
-from backend.billing import costs
+from backend.billing import budgets, costs
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Database
@@ -21,7 +21,8 @@ from backend.jobs import service as jobs
 from backend.jobs.repository import JobFilter, Order
 from frontend import jobviews
 from frontend.jobdetail import detail, project_links
-from frontend.views import Curves, JobDetail, JobList, JobQuery, LogLine, LogPage, Series, Shell
+from frontend.views import Curves, HitGroup, JobDetail, JobList, JobQuery, LogLine, LogPage, Series, Shell
+from frontend.views.search import find_everywhere
 
 TAIL_CHUNKS = 50
 SORTS: dict[str, Order] = {"name": "name", "created_at": "created_at"}
@@ -70,7 +71,14 @@ class Services:
                 projects=project_links(session, viewer),
                 active_jobs=jobs.count_unfinished(session, viewer.scope),
                 month_to_date=costs.charged_this_month(session, viewer.scope),
+                budget=budgets.smallest_amount(session, viewer.scope),
+                held=budgets.open_hold(session, viewer.scope, None) is not None,
             )
+
+    def search(self, viewer: Principal, words: str) -> list[HitGroup]:
+        """See `Platform`."""
+        with self._database.unit_of_work(viewer.scope) as session:
+            return find_everywhere(session, viewer.scope, words)
 
     def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
         """See `Platform`."""

@@ -5,15 +5,19 @@ records. Beside Celery a thread ticks every two seconds straight from Postgres a
 broker stopped or emptied, or beat dead, everything still moves (★1).
 """
 
+import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from celery import Celery, signals
+from sqlalchemy.exc import SQLAlchemyError
 
 from backend import kinds
+from backend.core import ticks
 from backend.core.settings import Settings
 from worker.beat import SCHEDULE, TRANSPORT_OPTIONS, read_broker
 from worker.context import ControlContext, build_context
@@ -38,6 +42,18 @@ app.conf.update(
 )
 
 
+NOTE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _LastRun:
+    """When a control's last run ended (monotonic seconds), how long it took, and what failed since the last note."""
+
+    ended: float
+    seconds: float
+    failure: str | None
+
+
 class Controls:
     """The controls by task name, and the context they run in; the tick runs them in this order.
 
@@ -50,6 +66,8 @@ class Controls:
         self._next: dict[str, float] = {}
         self._context: ControlContext | None = None
         self._lock = threading.Lock()
+        self._runs: dict[str, _LastRun] = {}
+        self._noted_at = 0.0
 
     def register(self, name: str, *, every_seconds: float = 0.0) -> Callable[[Control], Control]:
         """Make a control callable as a Celery task of that name, and part of the tick."""
@@ -58,10 +76,12 @@ class Controls:
             self.by_name[name] = control
             self._every[name] = every_seconds
 
-            def run() -> int:
+            def run(task: Any) -> int:  # noqa: ANN401 - Celery ships no types
+                if (task.request.get("headers") or {}).get("rung_by") == "beat":
+                    self.heard_beat()
                 return self.run(name)
 
-            app.task(name=name)(run)
+            app.task(name=name, bind=True)(run)
             return control
 
         return add
@@ -77,7 +97,38 @@ class Controls:
 
     def run(self, name: str) -> int:
         """Run one control; returns the rows it handled."""
-        return self.by_name[name](self.context)
+        began, failure = time.monotonic(), None
+        try:
+            return self.by_name[name](self.context)
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            now = time.monotonic()
+            before = self._runs.get(name)
+            kept = failure if failure is not None or before is None else before.failure
+            self._runs[name] = _LastRun(now, now - began, kept)
+
+    def heard_beat(self) -> None:
+        """Beat rang: the clock lives."""
+        self._runs[ticks.BEAT] = _LastRun(time.monotonic(), 0.0, None)
+
+    def note(self, *, every_seconds: float = NOTE_SECONDS) -> None:
+        """Write what ran last, for people who look whether the platform moves; at most this often, never raises."""
+        now = time.monotonic()
+        if self._noted_at + every_seconds > now:
+            return
+        self._noted_at = now
+        found, self._runs = self._runs, {}
+        runs = [
+            ticks.Run(name, now - run.ended, run.seconds, run.failure, self._every.get(name, 0.0))
+            for name, run in sorted(found.items())
+        ]
+        try:
+            with self.context.database.unit_of_work() as session:
+                ticks.note(session, socket.gethostname(), runs)
+        except SQLAlchemyError as error:
+            log.warning("ticks_not_noted", error=str(error)[:300])
 
     def due(self, now: float) -> list[str]:
         """The controls whose time has come at `now` (monotonic seconds); their next time is set."""
@@ -97,6 +148,7 @@ class Controls:
         """Tick until `stop` is set."""
         while not stop.wait(seconds):
             self.tick()
+            self.note()
 
 
 controls = Controls()

@@ -73,6 +73,15 @@ class UnscopedAuditRepository:
             select(AuditEvent).where(AuditEvent.sequence.is_(None)).order_by(AuditEvent.at, AuditEvent.id).limit(limit)
         ).all()
 
+    def page(self, organization_id: UUID | None, action: str, page: PageRequest) -> tuple[list[AuditEvent], str | None]:
+        """Newest first, of one organization or of all; `action`: how it begins. Role *operator*."""
+        query = select(AuditEvent)
+        if organization_id is not None:
+            query = query.where(AuditEvent.organization_id == organization_id)
+        if action:
+            query = query.where(AuditEvent.action.startswith(action, autoescape=True))
+        return fetch_page(self._session, query, page, keys=[AuditEvent.id])
+
     def of(self, organization_id: UUID) -> AuditRepository:
         """The events of one organization."""
         return AuditRepository(self._session, Scope(organization_id))

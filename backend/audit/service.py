@@ -63,6 +63,13 @@ def list_events(session: Session, scope: Scope, page: PageRequest) -> tuple[list
     return AuditRepository(session, scope).list_events(page)
 
 
+def list_everybodys(
+    session: Session, organization_id: UUID | None, action: str, page: PageRequest
+) -> tuple[list[AuditEvent], str | None]:
+    """One page of one organization's events, or of all, newest first. Role *operator*. Raises InvalidCursor."""
+    return UnscopedAuditRepository(session).page(organization_id, action, page)
+
+
 def seal_pending(session: Session, limit: int) -> int:
     """Seal up to `limit` events of all organizations; how many. Role *controller*. 0 while another seals."""
     every = UnscopedAuditRepository(session)

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from backend.billing import budgets, costs, pricing
-from backend.billing.errors import BudgetNotFound, MonthNotValid, SpendingHoldNotFound
+from backend.billing.errors import BudgetNotFound, MonthNotValid, SpendingHoldNotFound, SuspendedByOperator
 from backend.billing.repository import Filters
 from backend.billing.schemas import (
     BudgetChange,
@@ -143,7 +143,7 @@ def list_holds(principal: Reader, session: Transaction) -> SpendingHoldList:
     return SpendingHoldList(items=[SpendingHoldView.model_validate(row) for row in rows])
 
 
-@router.post("/spending-holds/{hold_id}/lift", responses=raises(SpendingHoldNotFound))
+@router.post("/spending-holds/{hold_id}/lift", responses=raises(SpendingHoldNotFound, SuspendedByOperator))
 def lift_hold(hold_id: UUID, principal: BillingReader, session: Transaction) -> SpendingHoldView:
     """Allow spending again; the budget does not place it anew this month unless its amount changes."""
     return SpendingHoldView.model_validate(budgets.lift_hold(session, principal, hold_id))

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from backend.audit.service import record as audit
 from backend.billing import rating
 from backend.billing.costs import month_start
-from backend.billing.errors import BudgetNotFound, SpendingHoldNotFound
+from backend.billing.errors import BudgetNotFound, SpendingHoldNotFound, SuspendedByOperator
 from backend.billing.models import Budget, SpendingHold
 from backend.billing.repository import BudgetRepository, ChargeRepository, Filters
 from backend.core.auth import Principal
@@ -77,6 +77,12 @@ def list_budgets(session: Session, scope: Scope) -> list[BudgetStatus]:
     return [_status(session, scope, budget, now) for budget in BudgetRepository(session, scope).budgets()]
 
 
+def smallest_amount(session: Session, scope: Scope) -> Decimal | None:
+    """What the whole organization may spend in a month: the smallest of its budgets; None = no such budget."""
+    amounts = [budget.amount for budget in BudgetRepository(session, scope).budgets() if budget.project_id is None]
+    return min(amounts, default=None)
+
+
 def get_budget(session: Session, scope: Scope, budget_id: UUID) -> BudgetStatus:
     """One budget. Raises BudgetNotFound."""
     return _status(session, scope, _load(session, scope, budget_id), database_now(session))
@@ -125,15 +131,53 @@ def list_holds(session: Session, scope: Scope) -> Sequence[SpendingHold]:
 
 
 def lift_hold(session: Session, principal: Principal, hold_id: UUID) -> SpendingHold:
-    """Allow spending again. Raises SpendingHoldNotFound when no such hold is open."""
+    """Allow spending again. Raises SpendingHoldNotFound when no such hold is open, SuspendedByOperator."""
     hold = BudgetRepository(session, principal.scope).open_hold(hold_id)
     if hold is None:
         raise SpendingHoldNotFound(f"there is no open spending hold {hold_id}")
+    if hold.placed_by is not None:
+        raise SuspendedByOperator("whoever runs this platform stopped the spending of this organization")
+    return _lift(session, principal, principal.scope, hold)
+
+
+def suspend(session: Session, operator: Principal, scope: Scope, reason: str) -> SpendingHold:
+    """An operator's act: new spending of a whole organization stops; only an operator lifts it. Once = as often."""
+    budgets = BudgetRepository(session, scope)
+    for hold in budgets.open_holds(lock=True):
+        if hold.placed_by is not None:
+            return hold
+    hold = SpendingHold(project_id=None, reason=f"suspended by the platform: {reason}", placed_by=_acting(operator))
+    budgets.add(hold)
+    audit(
+        session,
+        _acting(operator),
+        scope,
+        action="spending_hold.place",
+        resource_kind="spending_hold",
+        resource_id=hold.id,
+        detail={"reason": hold.reason},
+    )
+    return hold
+
+
+def resume(session: Session, operator: Principal, scope: Scope) -> int:
+    """Undo `suspend`; budgets' holds stay. Returns how many holds were lifted."""
+    held = [hold for hold in BudgetRepository(session, scope).open_holds(lock=True) if hold.placed_by is not None]
+    for hold in held:
+        _lift(session, _acting(operator), scope, hold)
+    return len(held)
+
+
+def _acting(operator: Principal) -> str:
+    return f"operator:{operator.id}"
+
+
+def _lift(session: Session, who: Principal | str, scope: Scope, hold: SpendingHold) -> SpendingHold:
     hold.lifted_at = database_now(session)
     audit(
         session,
-        principal,
-        principal.scope,
+        who,
+        scope,
         action="spending_hold.lift",
         resource_kind="spending_hold",
         resource_id=hold.id,

@@ -35,6 +35,14 @@ class SpendingHoldNotFound(NotFound):
     remedy = "GET /api/v1/spending-holds lists the open ones"
 
 
+class SuspendedByOperator(Forbidden):
+    """An operator stopped this organization's spending; its own members cannot lift that."""
+
+    code = "suspended_by_operator"
+    title = "Suspended by the platform"
+    remedy = "ask whoever runs this platform"
+
+
 class MonthNotValid(Invalid):
     """The month is not written yyyy-mm."""
 

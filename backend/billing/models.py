@@ -137,5 +137,7 @@ class SpendingHold(Identified, TenantOwned, Base):
     budget_id: Mapped[UUID | None]
     limit_amount: Mapped[Decimal | None]
     reason: Mapped[str]
+    placed_by: Mapped[str | None]
+    """The operator who placed it, as `operator:<user id>`: only operators lift it. None = a budget did."""
     placed_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     lifted_at: Mapped[datetime | None]

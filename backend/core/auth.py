@@ -39,6 +39,8 @@ class Principal:
     role: str
     scopes: frozenset[str] = frozenset()
     """An API key's scopes narrow its role; empty = all its role allows."""
+    operator: bool = False
+    """Runs the platform itself: may see the admin console. Asked anew with each request; never an API key."""
 
     @property
     def scope(self) -> Scope:

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from datetime import datetime
 from uuid import UUID
 
 
@@ -10,6 +11,11 @@ def new_id() -> UUID:
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
     return UUID(int=value)
+
+
+def floor_id(moment: datetime) -> UUID:
+    """The smallest UUIDv7 of this moment: ids made later are greater."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def new_account_id() -> str:

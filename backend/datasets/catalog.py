@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from backend.audit import service as audit
@@ -107,6 +109,11 @@ def list_datasets(
 ) -> tuple[list[Dataset], str | None]:
     """One page of datasets, newest first, and the next page's cursor."""
     return DatasetRepository(session, scope).datasets(page, project_id=project_id, name=name)
+
+
+def find_named(session: Session, scope: Scope, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+    """(id, name, kind) of up to `limit` datasets whose name holds `words`; see `core.names`."""
+    return DatasetRepository(session, scope).named(words, limit)
 
 
 def update_dataset(

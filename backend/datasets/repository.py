@@ -4,13 +4,14 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.db import Scope
 from backend.core.ids import new_id
+from backend.core.names import find_named
 from backend.core.pagination import PageRequest, fetch_page
 from backend.datasets.models import Blob, Dataset, DatasetFile, DatasetVersion, Upload, UploadPart
 
@@ -71,6 +72,11 @@ class DatasetRepository:
                 raise  # the project was deleted meanwhile
             return False
         return True
+
+    def named(self, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+        """(id, name, kind) of datasets by name, see `core.names`."""
+        mine = select(Dataset.id, Dataset.name, Dataset.kind).where(Dataset.organization_id == self.organization_id)
+        return find_named(self.session, mine, name=Dataset.name, newest=[Dataset.id.desc()], words=words, limit=limit)
 
     def datasets(
         self, page: PageRequest, *, project_id: UUID | None, name: str | None

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
 from backend.core.lifecycle import Event
+from backend.core.names import find_named
 from backend.core.pagination import PageRequest, fetch_page
 from backend.endpoints import states
 from backend.endpoints.models import (
@@ -71,6 +72,20 @@ class EndpointRepository:
         """One endpoint, deleted or not."""
         query = select(Endpoint).where(Endpoint.organization_id == self._organization_id, Endpoint.id == endpoint_id)
         return self._session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+    def named(self, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+        """(id, name, status) of endpoints that are not deleted, by name, see `core.names`."""
+        mine = select(Endpoint.id, Endpoint.name, Endpoint.status).where(
+            Endpoint.organization_id == self._organization_id, Endpoint.status != states.DELETED
+        )
+        return find_named(
+            self._session,
+            mine,
+            name=Endpoint.name,
+            newest=[Endpoint.created_at.desc(), Endpoint.id.desc()],
+            words=words,
+            limit=limit,
+        )
 
     def page(self, where: EndpointFilter, page: PageRequest) -> tuple[list[Endpoint], str | None]:
         """Newest first, and the cursor of the next page."""

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -194,6 +195,11 @@ def list_endpoints(
     """Endpoints, newest first (deleted ones only by status), and the cursor of the next page."""
     rows, cursor = EndpointRepository(session, scope).page(where, page)
     return _details(session, scope, rows), cursor
+
+
+def find_named(session: Session, scope: Scope, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+    """(id, name, status) of up to `limit` endpoints whose name holds `words`; see `core.names`."""
+    return EndpointRepository(session, scope).named(words, limit)
 
 
 def get_endpoint(session: Session, scope: Scope, endpoint_id: UUID) -> EndpointDetail:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Extract, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Extract, Select, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.db import Scope
+from backend.core.ids import new_id
 from backend.fleet import states
 from backend.fleet.models import (
     ApiUptime,
@@ -60,6 +61,24 @@ class FleetRepository:
             .with_for_update(key_share=True)
         )
         return {row.instance_type: row.max_instances for row in rows}
+
+    def set_quota(self, instance_type: str, max_instances: int | None) -> None:
+        """Make, change or (None) remove one quota."""
+        mine = (Quota.organization_id == self._organization_id, Quota.instance_type == instance_type)
+        if max_instances is None:
+            self._session.execute(delete(Quota).where(*mine))
+            return
+        row = insert(Quota).values(
+            id=new_id(),
+            organization_id=self._organization_id,
+            instance_type=instance_type,
+            max_instances=max_instances,
+        )
+        self._session.execute(
+            row.on_conflict_do_update(
+                index_elements=["organization_id", "instance_type"], set_={"max_instances": max_instances}
+            )
+        )
 
     def open_instances(self, instance_type: str | None) -> int:
         """How many instances (of one type, or all) are not terminated."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from backend.audit.service import record as audit
 from backend.core.clock import database_now
 from backend.core.db import Doorbell, Scope, ring_after_commit
 from backend.core.ids import new_id
@@ -275,6 +276,26 @@ def request_drain(session: Session, scope: Scope, instance_id: UUID) -> Instance
         ring_after_commit(session, CONTROL)
         ring_agent(session, instance.id)
     return instance
+
+
+def set_quota(session: Session, who: str, scope: Scope, instance_type: str, max_instances: int | None) -> None:
+    """An operator's act: how many instances of a type (`*`: of all types) an organization may have; None = no quota.
+
+    Raises InstanceTypeUnknown.
+    """
+    repository = FleetRepository(session, scope)
+    if instance_type != "*" and repository.instance_type(instance_type) is None:
+        raise InstanceTypeUnknown(f"there is no instance type '{instance_type}'")
+    repository.set_quota(instance_type, max_instances)
+    audit(
+        session,
+        who,
+        scope,
+        action="quota.set",
+        resource_kind="quota",
+        resource_id=instance_type,
+        detail={"max_instances": max_instances},
+    )
 
 
 # --- for the instance controller --------------------------------------------------------------------

@@ -133,6 +133,7 @@ def authenticate_session(session: Session, token: str) -> Principal:
         organization_id=found.organization_id,
         account_id=found.account_id,
         role=found.role,
+        operator=found.is_operator,
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -44,6 +44,16 @@ class Membership(Identified, TenantOwned, Timestamped, Base):
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), index=True)
     role: Mapped[str]
+
+
+class Operator(Base):
+    """A person who runs the platform and may see the admin console. The app role has no right on this table."""
+
+    __tablename__ = "operators"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    granted_by: Mapped[str]
+    granted_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class LoginSession(Identified, TenantOwned, Timestamped, Base):

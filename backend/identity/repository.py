@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.core.db import TENANT_SETTING, Scope
 from backend.core.pagination import PageRequest, fetch_page
-from backend.identity.models import ApiKey, LoginSession, Membership, Organization, OrganizationKey, User
+from backend.identity.models import ApiKey, LoginSession, Membership, Operator, Organization, OrganizationKey, User
 
 # One round trip: whose the credential is, and row-level security sees that tenant (as `core.db.set_tenant` does).
 _API_KEY, _SESSION = (
@@ -41,7 +42,7 @@ class CredentialRepository:
         self._session.execute(text("SELECT touch_api_key(:presented)"), {"presented": token_hash})
 
     def session(self, token_hash: bytes) -> Row[*tuple[Any, ...]] | None:
-        """(session_id, organization_id, account_id, user_id, email, full_name, role) of a session that counts.
+        """(session_id, organization_id, account_id, user_id, email, full_name, role, is_operator) of one that counts.
 
         The transaction is in its tenant from then on.
         """
@@ -262,3 +263,39 @@ class MemberRepository:
         self._session.execute(
             statement.values(revoked_at=func.clock_timestamp()).execution_options(synchronize_session=False)
         )
+
+
+class UnscopedOperatorRepository:
+    """Operators belong to the platform, not to a tenant. Role *controller*."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def user_of(self, email: str) -> UUID | None:
+        """The account of this address, whatever organization it is in."""
+        return self._session.scalar(select(User.id).where(func.lower(User.email) == func.lower(email)))
+
+    def organizations_of(self, user_id: UUID) -> Sequence[UUID]:
+        """Where this person is a member, oldest membership first."""
+        return self._session.scalars(
+            select(Membership.organization_id).where(Membership.user_id == user_id).order_by(Membership.id)
+        ).all()
+
+    def add(self, user_id: UUID, granted_by: str) -> bool:
+        """False = was there already."""
+        statement = postgresql.insert(Operator).values(user_id=user_id, granted_by=granted_by)
+        made = self._session.scalar(statement.on_conflict_do_nothing().returning(Operator.user_id))
+        return made is not None
+
+    def remove(self, user_id: UUID) -> bool:
+        """False = was not there."""
+        gone = self._session.scalar(delete(Operator).where(Operator.user_id == user_id).returning(Operator.user_id))
+        return gone is not None
+
+    def every(self) -> Sequence[Row[UUID, str, str, datetime]]:
+        """(user id, e-mail, granted by, since), oldest first."""
+        return self._session.execute(
+            select(User.id, User.email, Operator.granted_by, Operator.granted_at)
+            .join(User, User.id == Operator.user_id)
+            .order_by(Operator.granted_at, User.id)
+        ).all()

@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from backend.core.db import Scope
 from backend.core.ids import new_id
 from backend.core.lifecycle import Event
+from backend.core.names import find_named
 from backend.core.pagination import PageRequest, fetch_page
 from backend.jobs import states
 from backend.jobs.models import Attempt, Checkpoint, Job, LogChunk, MetricChunk
@@ -84,6 +85,13 @@ class JobRepository:
         """Those of the names that jobs have."""
         query = self._jobs().with_only_columns(Job.name).where(Job.name.in_(names))
         return set(self._session.scalars(query))
+
+    def named(self, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+        """(id, name, status, kind) of jobs by name, see `core.names`."""
+        mine = select(Job.id, Job.name, Job.status, Job.kind).where(Job.organization_id == self._organization_id)
+        return find_named(
+            self._session, mine, name=Job.name, newest=[Job.created_at.desc(), Job.id.desc()], words=words, limit=limit
+        )
 
     def count_unfinished(self) -> int:
         """Jobs that have not ended."""

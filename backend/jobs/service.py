@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -108,6 +109,22 @@ def list_jobs(
 ) -> tuple[list[Job], str | None]:
     """Newest first unless `order` says otherwise, and the cursor of the next page."""
     return JobRepository(session, scope).page(where, page, order=order, descending=descending)
+
+
+def find_named(session: Session, scope: Scope, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+    """(id, name, status, kind) of up to `limit` jobs whose name holds `words`; see `core.names`."""
+    return JobRepository(session, scope).named(words, limit)
+
+
+def list_unfinished(session: Session, scope: Scope, limit: int) -> list[Job]:
+    """Up to `limit` jobs that have not ended, newest first. One bounded question per status: each enters an index."""
+    repository = JobRepository(session, scope)
+    found = [
+        job
+        for status in states.UNFINISHED
+        for job in repository.page(JobFilter(status=status), PageRequest(limit=limit))[0]
+    ]
+    return sorted(found, key=lambda job: (job.created_at, job.id), reverse=True)[:limit]
 
 
 def count_unfinished(session: Session, scope: Scope) -> int:

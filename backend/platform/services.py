@@ -122,6 +122,7 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
     }
     serving = common | {
         "DATABASE__APP_URL": platform.database_url("app", secrets.app_password),
+        "DATABASE__OPERATOR_URL": platform.database_url("operator", secrets.operator_password),
         "GATEWAY__TOKEN": secrets.gateway_token,
     }
     working = common | {

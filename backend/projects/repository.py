@@ -1,13 +1,15 @@
 """All SQL of projects."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, Text, cast, func, literal, null, select, union_all
+from sqlalchemy import ColumnElement, Row, Table, Text, cast, func, literal, null, select, union_all
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.core.db import Base, Scope
+from backend.core.names import find_named
 from backend.core.pagination import PageRequest, fetch_page
 from backend.projects.models import Project
 
@@ -45,6 +47,11 @@ class ProjectRepository:
         if text is not None:
             statement = statement.where(Project.name.icontains(text, autoescape=True))
         return fetch_page(self._session, statement, page, keys=[Project.id])
+
+    def named(self, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+        """(id, name) of projects by name, see `core.names`."""
+        mine = select(Project.id, Project.name).where(Project.organization_id == self._scope.organization_id)
+        return find_named(self._session, mine, name=Project.name, newest=[Project.id.desc()], words=words, limit=limit)
 
     def contents(self, project_id: UUID) -> dict[str, int]:
         """How many rows of each table refer to the project, found from the foreign keys; absent = none."""

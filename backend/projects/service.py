@@ -1,7 +1,9 @@
 """Use cases of projects."""
 
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from backend.audit import service as audit
@@ -42,6 +44,11 @@ def list_projects(
 def count_contents(session: Session, scope: Scope, project_id: UUID) -> dict[str, int]:
     """How many rows of each table refer to the project; absent = none. Only an empty project can be deleted."""
     return ProjectRepository(session, scope).contents(project_id)
+
+
+def find_named(session: Session, scope: Scope, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+    """(id, name) of up to `limit` projects whose name holds `words`; see `core.names`."""
+    return ProjectRepository(session, scope).named(words, limit)
 
 
 def update_project(

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.db import Scope
 from backend.core.ids import new_id
 from backend.core.lifecycle import Event
+from backend.core.names import find_named
 from backend.core.pagination import PageRequest, fetch_page
 from backend.registry.models import Model, ModelVersion
 
@@ -62,6 +63,11 @@ class RegistryRepository:
         if name_contains:
             query = query.where(Model.name.icontains(name_contains, autoescape=True))
         return fetch_page(self.session, query, page, keys=[Model.id])
+
+    def named(self, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+        """(id, name) of models by name, see `core.names`."""
+        mine = select(Model.id, Model.name).where(Model.organization_id == self.organization_id)
+        return find_named(self.session, mine, name=Model.name, newest=[Model.id.desc()], words=words, limit=limit)
 
     def newest_versions(self, model_ids: Sequence[UUID]) -> dict[UUID, ModelVersion]:
         """The version with the highest number, by model."""

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from backend.audit import service as audit
@@ -166,6 +167,11 @@ def list_models(
     models, cursor = repository.models(page, project_id=project_id, name=name, name_contains=name_contains)
     newest = repository.newest_versions([model.id for model in models])
     return [(model, newest.get(model.id)) for model in models], cursor
+
+
+def find_named(session: Session, scope: Scope, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
+    """(id, name) of up to `limit` models whose name holds `words`; see `core.names`."""
+    return RegistryRepository(session, scope).named(words, limit)
 
 
 def update_model(

@@ -50,12 +50,6 @@ def read_query(
     )
 
 
-@router.get("/")
-def start(_viewer: LoggedIn) -> Response:
-    """The start page is, for now, the job list."""
-    return RedirectResponse("/training", HTTPStatus.SEE_OTHER)
-
-
 @router.get("/training")
 def list_jobs(
     request: Request,
@@ -100,14 +94,6 @@ def show_activity(request: Request, viewer: LoggedIn, pages: Pages, platform: Se
     shell = platform.shell(viewer)
     code = HTTPStatus.OK if shell.active_jobs else STOP_POLLING
     return pages.respond(request, "components/activity.html", {"shell": shell}, status_code=code)
-
-
-@router.get("/search")
-def search(request: Request, viewer: LoggedIn, pages: Pages, platform: Services, text: Word = None) -> Response:
-    """Resources by name, under the search field."""
-    words = (text or "").strip()
-    jobs = platform.list_jobs(viewer, JobQuery(text=words), limit=8).jobs if words else []
-    return pages.respond(request, "components/search.html", {"words": words, "jobs": jobs})
 
 
 @router.get("/training/{job_id}")

@@ -31,6 +31,35 @@ class Shell:
     active_jobs: int
     """Queued, starting, running or stopping."""
     month_to_date: Decimal | None
+    budget: Decimal | None = None
+    """The organization's monthly budget, the smallest where it has several."""
+    held: bool = False
+    """New spending is stopped."""
+
+    @property
+    def budget_share(self) -> float | None:
+        """How much of the budget is spent, from 0; None without a budget."""
+        if self.budget is None or self.month_to_date is None:
+            return None
+        return 1.0 if self.budget == 0 else float(self.month_to_date / self.budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A resource that a search found. `note`: its status or kind, in one word."""
+
+    id: str
+    name: str
+    path: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HitGroup:
+    """What a search found of one kind: project, dataset, job, model or endpoint."""
+
+    kind: str
+    hits: Sequence[Hit]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +285,9 @@ class Platform(Protocol):
 
     def shell(self, viewer: Principal) -> Shell:
         """Figures of the frame."""
+
+    def search(self, viewer: Principal, words: str) -> Sequence[HitGroup]:
+        """Resources whose name begins with or holds `words`, a few of each kind; kinds without one are left out."""
 
     def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
         """One page of jobs, newest first unless `query.sort` says otherwise."""

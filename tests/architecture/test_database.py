@@ -16,6 +16,7 @@ MONEY_ROOMS = ("backend/billing/",)
 SECONDS = {"claim_unrated", "rate", "whole_milliseconds"}
 """Functions of billing that take measured seconds: they become exact where they enter."""
 CROSSES_TENANTS = {
+    "backend/administration.py": "what operators do on the host: operators and prices belong to no tenant",
     "backend/billing/charging.py": "acts as the tenant whose usage is rated",
     "backend/core/http.py": "finds whose credential it is, then becomes that tenant's in the same transaction",
     "backend/core/idempotency.py": "within the caller's tenant; purging is the controller's",
@@ -26,7 +27,9 @@ CROSSES_TENANTS = {
     "backend/identity/authentication.py": "finds whose credential it is, through a function",
     "backend/seed.py": "writes the first rows",
     "backend/uptime.py": "one row of no tenant",
+    "frontend/backstage.py": "the admin console reads all tenants' rows, as the role operator, which cannot write",
     "frontend/services.py": "finds whose session it is, through a function",
+    "worker/app.py": "notes when controls last ran; no tenant's",
     "worker/leases.py": "renews a lease by its token",
     "worker/tasks/audit.py": "seals every tenant's chain",
     "worker/tasks/billing.py": "finds whose usage is not rated, then acts as that tenant",

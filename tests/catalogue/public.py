@@ -71,6 +71,7 @@ PROJECTS = (
 BILLING = (
     Cause("budget_not_found", get(f"/budgets/{NOBODY}")),
     Cause("spending_hold_not_found", post(f"/spending-holds/{NOBODY}/lift")),
+    Cause("suspended_by_operator", post("/spending-holds/{hold_id}/lift"), stage="suspended"),
     Cause("month_not_valid", get("/invoices/2026-13")),
     Cause("spending_on_hold", post("/sleep-jobs", {**PROJECT, "name": "held", "instance_type": "{instance_type}"}),
           stage="spending_held"),

@@ -233,6 +233,20 @@ def spending_held(house: House) -> Iterator[Scene]:
 
 
 @stage
+def suspended(house: House) -> Iterator[Scene]:
+    """An operator of the platform stopped the organization's spending."""
+    hold_id, organization_id = new_id(), house.estate.tenant.organization_id
+    hold = SpendingHold(
+        id=hold_id, organization_id=organization_id, project_id=None, reason="suspended", placed_by=f"operator:{NOBODY}"
+    )
+    with house.controller.unit_of_work() as session:
+        session.add(hold)
+    yield Scene(house.app, {"hold_id": str(hold_id)})
+    with house.controller.unit_of_work() as session:
+        session.execute(delete(SpendingHold).where(SpendingHold.id == hold_id))
+
+
+@stage
 def job_ended(house: House) -> Iterator[Scene]:
     """The job has ended."""
     from backend.jobs.models import Job

@@ -52,10 +52,10 @@ def visiting(
         context.close()
 
 
-def log_in(page: Page, email: str, password: str) -> None:
-    """Through the form, as a person does."""
-    page.goto("/login")
+def log_in(page: Page, email: str, password: str, *, to: str = "/training") -> None:
+    """Through the form, as a person does who asked for the page `to`."""
+    page.goto(f"/login?next={to}")
     page.get_by_label("Email").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
-    page.wait_for_url("**/training*")
+    page.wait_for_url(f"**{to}*")

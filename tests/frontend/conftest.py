@@ -61,9 +61,16 @@ def services(app_database: Database, storage: ObjectStore, cheap_security: Secur
 
 
 @pytest.fixture
-def backstage(app_database: Database, storage: ObjectStore, cheap_security: Security, tmp_path: Path) -> Backstage:
+def backstage(
+    app_database: Database,
+    operator_database: Database,
+    storage: ObjectStore,
+    cheap_security: Security,
+    tmp_path: Path,
+) -> Backstage:
     """What the rooms' handlers reach, over the test's database and a storage of its own."""
-    return Backstage(app_database, storage, cheap_security, Settings(environment="test", home=tmp_path / "home"))
+    settings = Settings(environment="test", home=tmp_path / "home")
+    return Backstage(app_database, storage, cheap_security, settings, operator_database)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from frontend.views import (
     Curves,
     EventView,
     FailureView,
+    Hit,
+    HitGroup,
     JobDetail,
     JobList,
     JobQuery,
@@ -167,6 +169,15 @@ class SamplePlatform:
             active_jobs=active,
             month_to_date=Decimal("37.204800000000"),
         )
+
+    def search(self, viewer: Principal, words: str) -> list[HitGroup]:
+        assert viewer == VIEWER
+        hits = [
+            Hit(id=f"job-{one.id}", name=one.name, path=f"/training/{one.id}", note=one.status)
+            for one in self.jobs
+            if words in one.name
+        ]
+        return [HitGroup(kind="job", hits=hits)] if hits else []
 
     def list_jobs(self, viewer: Principal, query: JobQuery, *, limit: int) -> JobList:
         assert viewer == VIEWER

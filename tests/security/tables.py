@@ -14,8 +14,10 @@ VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 OF_NO_TENANT = {
     "alembic_version": "the schema's revision",
     "api_uptime": "when the API was up; no tenant's",
+    "control_ticks": "when the control worker ran what; no tenant's",
     "gateways": "tokens of the platform's own gateways; the app cannot read them",
     "instance_types": "shapes, the same for all",
+    "operators": "who may see the admin console; the app can neither read nor write it",
     "prices": "prices, the same for all",
     "route_table": "all tenants' routes, for gateways only; the app cannot read it",
 }

@@ -40,7 +40,7 @@ def test_nobody_but_the_controller_writes_across_tenants(controller_database: Da
         found = read_tables(session)
     assert {table.name for table in found if set("IUD") & set(table.rights["modelyard_operator"])} == set()
     read_by_app = {table.name for table in found if "S" in table.rights["modelyard_app"]}
-    assert read_by_app & {"gateways", "route_table"} == set()
+    assert read_by_app & {"control_ticks", "gateways", "operators", "route_table"} == set()
 
 
 def test_foreign_keys_between_tenant_tables_carry_the_organization() -> None:

@@ -3,6 +3,7 @@
 import htmx from "htmx.org";
 import { installMorph } from "./morph";
 import { installLogs } from "./logs";
+import { focusSearch, installSearch } from "./search";
 import { installTimes } from "./times";
 
 declare global {
@@ -81,11 +82,7 @@ document.addEventListener("keydown", (event) => {
   const slash = event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
   const palette = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey);
   if (!slash && !palette) return;
-  const search = document.querySelector<HTMLInputElement>("#search");
-  if (!search) return;
-  event.preventDefault();
-  search.focus();
-  search.select();
+  if (focusSearch()) event.preventDefault();
 });
 
 // A select or a field that filters submits its form by itself.
@@ -130,4 +127,5 @@ document.addEventListener("input", (event) => {
 
 toast(document.getElementById("said")?.textContent ?? "", "success");
 installTimes();
+installSearch();
 installLogs();

@@ -1,0 +1,73 @@
+"""What the admin console reads of all organizations' jobs. Role *operator*, which only reads; unscoped on purpose.
+
+Pages go by id: ids are UUIDv7, so the primary key has all tenants' jobs newest first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, func, literal_column, select
+from sqlalchemy.orm import Session
+
+from backend.core.pagination import PageRequest, fetch_page
+from backend.jobs import states
+from backend.jobs.models import Job
+
+UNFINISHED: ColumnElement[bool] = literal_column("jobs.status NOT IN ('completed', 'failed', 'stopped')")
+"""As the index `ix_jobs_unfinished` has it, word for word."""
+
+
+@dataclass(frozen=True)
+class ConsoleFilter:
+    """What the list is narrowed to; `status` may be `unfinished`."""
+
+    organization_id: UUID | None = None
+    status: str | None = None
+    kind: str | None = None
+
+
+def page(session: Session, where: ConsoleFilter, page: PageRequest) -> tuple[list[Job], str | None]:
+    """Newest first, and the cursor of the next page. Raises InvalidCursor."""
+    query = select(Job)
+    if where.organization_id is not None:
+        query = query.where(Job.organization_id == where.organization_id)
+    if where.status == "unfinished":
+        query = query.where(UNFINISHED)
+    elif where.status is not None:
+        query = query.where(Job.status == where.status)
+    if where.kind is not None:
+        query = query.where(Job.kind == where.kind)
+    return fetch_page(session, query, page, keys=[Job.id])
+
+
+def queue(session: Session) -> Sequence[Row[str, int, datetime]]:
+    """(status, how many, since when the oldest) of jobs that have not ended."""
+    return session.execute(
+        select(Job.status, func.count(), func.min(Job.created_at)).where(UNFINISHED).group_by(Job.status)
+    ).all()
+
+
+def unfinished_by_organization(session: Session) -> dict[UUID, int]:
+    """How many jobs of each organization have not ended."""
+    rows = session.execute(select(Job.organization_id, func.count()).where(UNFINISHED).group_by(Job.organization_id))
+    return {row[0]: row[1] for row in rows}
+
+
+def failures_since(session: Session, since: UUID) -> Sequence[Row[str, int]]:
+    """(failure class, how many) of jobs that were made after the id `since` and failed; most first."""
+    of_class = func.coalesce(Job.failure.op("->>")("failure_class"), "unknown")
+    return session.execute(
+        select(of_class, func.count())
+        .where(Job.id > since, Job.status == states.FAILED)
+        .group_by(of_class)
+        .order_by(func.count().desc(), of_class)
+    ).all()
+
+
+def newest_failures(session: Session, since: UUID, limit: int) -> Sequence[Job]:
+    """Jobs that were made after the id `since` and failed, newest first."""
+    return session.scalars(
+        select(Job).where(Job.id > since, Job.status == states.FAILED).order_by(Job.id.desc()).limit(limit)
+    ).all()
