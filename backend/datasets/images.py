@@ -15,7 +15,13 @@ import msgspec
 from backend.datasets.problems import FileError
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
-CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
+PARQUET = "application/vnd.apache.parquet"
+CONTENT_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "parquet": PARQUET,
+}
 MAX_PIXELS = 64_000_000
 LARGE_PIXELS = 4_000_000
 _LARGE_AT_ONCE = BoundedSemaphore(2)

@@ -21,7 +21,7 @@ from backend.datasets.problems import refused
 from backend.datasets.tables import TableFile, described
 from backend.datasets.tabular import TableRules, read_table
 from backend.datasets.tallies import TextTally
-from backend.datasets.texts import read_texts
+from backend.datasets.texts import FORMATS, read_texts
 
 
 class NewFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,3 +125,11 @@ def known_columns(attributes: Sequence[Mapping[str, Any]]) -> dict[str, ColumnTy
 
 
 READERS: dict[str, Reader] = {"image": _images, "tabular": _table, "text": _texts}
+ENDINGS: dict[tuple[str, bool], tuple[str, ...]] = {
+    ("image", False): (),
+    ("image", True): (),
+    ("tabular", False): (".csv", ".csv.gz"),
+    ("text", False): FORMATS,
+    ("text", True): (".txt",),
+}
+"""How the name of an upload ends, by kind and whether it has a label; () = its content alone decides."""

@@ -19,7 +19,6 @@ from backend.datasets.tallies import TableTally, Tally, TextTally, written
 BATCH_ROWS = 20_000
 BATCH_CHARACTERS = 16 * 1024 * 1024
 TEXT_COLUMNS: tuple[tuple[str, ColumnType], ...] = (("text", "text"), ("label", "text"))
-CONTENT_TYPE = "application/vnd.apache.parquet"
 
 Columns = Sequence[tuple[str, ColumnType]]
 """Names and types, in order."""

@@ -61,9 +61,7 @@ def read_table(
         yield table, found
 
 
-def _first_pass(
-    file: IO[bytes], file_name: str, rules: TableRules, problems: Problems
-) -> dict[str, ColumnType | None]:
+def _first_pass(file: IO[bytes], file_name: str, rules: TableRules, problems: Problems) -> dict[str, ColumnType | None]:
     """Header and types. Raises InvalidFiles: rows that cannot be read, columns that do not agree."""
     names: list[str] = []
     seen: dict[str, ColumnType | None] = {}
