@@ -50,8 +50,8 @@ def remove_orphans_of_imports(database: Database, storage: ObjectStore) -> int:
     """Remove parts whose import has ended; how many imports had some. Role *controller*."""
     owners: dict[UUID, UUID] = {}
     for key in storage.keys(importing.PARTS_PREFIX):
-        _, organization, import_id, _ = key.split("/")
-        owners[UUID(import_id)] = UUID(organization)
+        _, organization, imported, _ = key.split("/")
+        owners[UUID(imported)] = UUID(organization)
     with database.unit_of_work() as session:
         still_open = UnscopedImportRepository(session).open_among(owners)
     orphans = {import_id: owners[import_id] for import_id in owners if import_id not in still_open}

@@ -198,4 +198,5 @@ def written(tally: Tally) -> bytes:
 
 def read_tally(data: bytes) -> Tally:
     """What `written` wrote."""
-    return msgspec.json.decode(data, type=Tally)
+    found: Tally = msgspec.json.decode(data, type=TableTally | TextTally)
+    return found

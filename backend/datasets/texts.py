@@ -60,7 +60,7 @@ def read_texts(file: IO[bytes], *, file_name: str, label: str | None, labelled: 
                     raise FileError("too_many_rows", f"at most {MAX_TEXTS} texts are taken")  # noqa: TRY301 - a bound like those of the reader
         except FileError as error:
             problems.add(error.code, str(error))
-        if not total:
+        if not total and not problems.found:
             problems.add("no_rows", "the file holds no texts")
         problems.check()
         _write(table, batch)
@@ -142,7 +142,7 @@ def _json_lines(lines: Lines, problems: Problems) -> Iterator[Text]:
         yield Text(found.text, _label_text(found.label), line=lines.number)
 
 
-def _label_text(label: str | float | None) -> str | None:
+def _label_text(label: str | int | bool | None) -> str | None:
     if isinstance(label, bool):
         return "true" if label else "false"
     return None if label is None else str(label)

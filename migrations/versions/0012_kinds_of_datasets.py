@@ -1,5 +1,7 @@
 """Datasets of tables and texts, and imports."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -20,7 +22,7 @@ def upgrade() -> None:
     op.add_column("dataset_versions", sa.Column("kind", sa.Text(), server_default="image", nullable=False))
     op.add_column("dataset_versions", sa.Column("target_column", sa.Text(), nullable=True))
     op.add_column("dataset_versions", sa.Column("tally_sha256", sa.String(64), nullable=True))
-    columns = [
+    columns: list[sa.Column[Any]] = [
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("organization_id", sa.Uuid(), nullable=False),
         sa.Column("dataset_id", sa.Uuid(), nullable=False),
