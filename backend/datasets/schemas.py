@@ -279,7 +279,9 @@ class ImportCreate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    source: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^(https?|s3)://[!-~]+$")]
+    source: Annotated[
+        str, StringConstraints(min_length=1, max_length=4096, pattern=r"^(https?://[!-~]+|s3://[^\x00-\x1f\x7f]+)$")
+    ]
     file_name: FileName | None = None
     label: Label | None = None
     endpoint_url: Annotated[str, StringConstraints(max_length=255, pattern=r"^https?://[!-~]+$")] | None = None

@@ -74,7 +74,9 @@ def test_a_table_goes_all_the_way(make: Make, client: TestClient) -> None:
     counted = Counter((row["target"], split) for split, found in rows.items() for row in found)
     assert counted == {(label, split): n for label, each in version["classes"].items() for split, n in each.items()}
     text = csv_of("wine").decode().splitlines()[1:]
-    assert sorted(row["alcohol"] for each in rows.values() for row in each) == sorted(float(t.split(",")[0]) for t in text)
+    assert sorted(row["alcohol"] for each in rows.values() for row in each) == sorted(
+        float(t.split(",")[0]) for t in text
+    )
     frozen = client.get(f"/api/v1/dataset-versions/{version['id']}/preview").json()
     assert frozen["examples"] == 178
     assert {each["name"]: each["distinct"] for each in frozen["columns"]} == {
@@ -108,7 +110,10 @@ def test_several_files_of_one_table_are_one(make: Make, client: TestClient) -> N
     again = (header + "".join(rows[:300])).encode()
     assert uploader.send(again, file_name="a.csv").status_code == 200
     assert client.get(address).json()["example_count"] == 569
-    assert uploader.send(again[:-200], file_name="a.csv").json()["errors"][0]["code"] in {"path_exists", "wrong_field_count"}
+    assert uploader.send(again[:-200], file_name="a.csv").json()["errors"][0]["code"] in {
+        "path_exists",
+        "wrong_field_count",
+    }
     assert uploader.send(b"x,y\n1,2\n", file_name="c.csv").json()["errors"][-1]["code"] == "column_unknown"
     assert client.get(address).json()["example_count"] == 569
 
@@ -233,17 +238,3 @@ def test_bad_rows_leave_nothing(make: Make, leftovers: Callable[[], dict[str, in
         {"path": "a.csv", "code": "wrong_type", "message": "'old' is not an integer", "line": 3, "column": "age"}
     ]
     assert leftovers() == {"upload_parts": 0, "dataset_files": 0, "blobs": 0, "objects": 0}
-
-
-def test_jobs_refuse_what_they_cannot_read(make: Make, client: TestClient, tenant: Tenant) -> None:
-    uploader = make("tabular", target_column="target")
-    uploader.send(csv_of("wine"), file_name="wine.csv")
-    body = {
-        "project_id": str(tenant.project_id),
-        "name": "train-wine",
-        "instance_type": "local.cpu",
-        "dataset_version_id": freeze(uploader)["id"],
-        "model_name": "wine",
-    }
-    answer = client.post("/api/v1/training-jobs", json=body)
-    assert (answer.status_code, answer.json()["code"]) == (422, "dataset_kind_unusable"), answer.text

@@ -109,9 +109,9 @@ def test_parts_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gzipped_file_and_other_delimiters_read_the_same() -> None:
-    plain = read(b"a,b\n1,x\n2,\"y\nz\"\n")[1]
-    assert read(gzip.compress(b"a,b\n1,x\n2,\"y\nz\"\n"), "a.csv.gz")[1].equals(plain)
-    assert read(b"\xef\xbb\xbfa;b\r\n1;x\r\n\r\n2;\"y\nz\"\r\n")[1].equals(plain)
+    plain = read(b'a,b\n1,x\n2,"y\nz"\n')[1]
+    assert read(gzip.compress(b'a,b\n1,x\n2,"y\nz"\n'), "a.csv.gz")[1].equals(plain)
+    assert read(b'\xef\xbb\xbfa;b\r\n1;x\r\n\r\n2;"y\nz"\r\n')[1].equals(plain)
 
 
 def test_every_bad_row_is_named() -> None:

@@ -35,7 +35,10 @@ def errors(data: bytes, name: str, label: str | None = None, **known: Any) -> li
 
 def test_every_format_gives_the_same_texts() -> None:
     wanted = [("Grüße,\nworld", "hello"), ("bye", "2")]
-    assert read('{"text":"Grüße,\\nworld","label":"hello"}\n\n{"label":2,"text":"bye","id":7}\n'.encode(), "a.jsonl") == wanted
+    assert (
+        read('{"text":"Grüße,\\nworld","label":"hello"}\n\n{"label":2,"text":"bye","id":7}\n'.encode(), "a.jsonl")
+        == wanted
+    )
     assert read('text,label\n"Grüße,\nworld",hello\nbye,2\n'.encode(), "a.csv") == wanted
     members = {"hello/1.txt": "Grüße,\nworld".encode(), "2/1.txt": b"bye", "__MACOSX/x/._1.txt": b"x"}
     assert read(archive(members, compression=zipfile.ZIP_DEFLATED), "a.zip") == wanted
