@@ -29,6 +29,7 @@ from backend.datasets.schemas import DatasetCreate
 from backend.projects.service import get_project
 
 KIND = "dataset"
+BUILT_KINDS = frozenset({"image", "tabular", "text"})
 TRAINABLE_KINDS = frozenset({"image"})
 MANIFEST_NAME = "manifest.parquet"
 
@@ -117,7 +118,7 @@ def count_labels(session: Session, scope: Scope, dataset_id: UUID) -> dict[str, 
     counts: Counter[str] = Counter()
     for file in repository.attributes(dataset_id):
         counts.update(file.get("labels", {}))
-    return {label: counts[label] for label in sorted(counts)}
+    return {label: counts[label] for label in sorted(counts) if label}
 
 
 def count_contents(session: Session, scope: Scope, dataset_id: UUID) -> tuple[int, int]:

@@ -22,9 +22,10 @@ from backend.core.settings import ImportSettings
 from backend.datasets import sources
 from backend.datasets.catalog import dataset_not_found, get_dataset
 from backend.datasets.errors import ImportEnded, ImportNotFound, ImportSourceRefused
+from backend.datasets.import_schemas import HttpCredentials, ImportCreate, S3Credentials
 from backend.datasets.models import DatasetImport
 from backend.datasets.repository import DatasetRepository, ImportRepository
-from backend.datasets.schemas import FileName, HttpCredentials, ImportCreate, S3Credentials
+from backend.datasets.schemas import FileName
 from backend.datasets.sources import Access
 from backend.datasets.states import IMPORT_TRANSITIONS
 from backend.datasets.uploads import check_name

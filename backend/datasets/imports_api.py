@@ -9,7 +9,7 @@ from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
 from backend.datasets import service
 from backend.datasets.errors import DatasetNotFound, ImportEnded, ImportNotFound, ImportSourceRefused, UploadInvalid
-from backend.datasets.schemas import ImportCreate, ImportRead
+from backend.datasets.import_schemas import ImportCreate, ImportRead
 
 router = APIRouter(prefix="/api/v1", tags=["imports"])
 

@@ -12,7 +12,7 @@ from backend.core.storage import ObjectMissing, StorageUnavailable
 from backend.datasets import service
 from backend.datasets.answers import file_answer
 from backend.datasets.errors import DatasetNotFound, DatasetVersionNotFound, FileNotInDataset
-from backend.datasets.schemas import Preview
+from backend.datasets.preview_schemas import Preview
 
 router = APIRouter(prefix="/api/v1")
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]

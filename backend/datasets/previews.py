@@ -18,8 +18,7 @@ from backend.core.storage import ObjectStore
 from backend.datasets.catalog import get_dataset, get_version
 from backend.datasets.errors import FileNotInDataset
 from backend.datasets.images import PARQUET, content_type
-from backend.datasets.repository import DatasetRepository
-from backend.datasets.schemas import (
+from backend.datasets.preview_schemas import (
     ColumnPreview,
     ImageLabel,
     ImagePreview,
@@ -31,6 +30,7 @@ from backend.datasets.schemas import (
     TextPreview,
     ValueCount,
 )
+from backend.datasets.repository import DatasetRepository
 from backend.datasets.tallies import TOP, ColumnTally, TableTally, Tally, TextTally, read_tally
 from backend.datasets.versions import manifest_of
 

@@ -10,7 +10,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     StringConstraints,
     model_validator,
 )
@@ -41,27 +40,16 @@ def _printable(name: str) -> str:
     return name
 
 
-def _header_value(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not text.isascii() or not text.isprintable():
-        raise ValueError("must have printable ASCII characters only")
-    return secret
-
-
 def _whole(size: object) -> object:
     """JSON knows one kind of number: 20.0 is a count, while 1.0 is a fraction."""
     return int(size) if isinstance(size, float) and size > 1 and size.is_integer() else size
 
-
-Cell = bool | int | float | str
-"""A value of a table."""
 
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain_name)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_plain_name)]
 ColumnName = Annotated[
     str, StringConstraints(min_length=1, max_length=128, strip_whitespace=True), AfterValidator(_printable)
 ]
-Secret = Annotated[SecretStr, Field(min_length=1, max_length=8192)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="lower-case hex")]
 Size = Annotated[
     Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)],
@@ -249,170 +237,3 @@ class FileRead(BaseModel):
     split: str
     width: int
     height: int
-
-
-class S3Credentials(BaseModel):
-    """Of a store that speaks S3."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    access_key_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
-    secret_access_key: Secret
-    session_token: Secret | None = None
-
-
-class HttpCredentials(BaseModel):
-    """The header `Authorization` of an https source; not sent to another host it redirects to."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    authorization: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_header_value)]
-
-
-class ImportCreate(BaseModel):
-    """A file to fetch: from `https://…`, or from `s3://bucket/key`.
-
-    `endpoint_url` and `region` are an S3 store's; without, AWS's in us-east-1. What the file may be is what an upload
-    may be; its name is the address's last part unless `file_name` says otherwise. Address and credentials are kept
-    encrypted and forgotten when the import ends.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: Annotated[
-        str, StringConstraints(min_length=1, max_length=4096, pattern=r"^(https?://[!-~]+|s3://[^\x00-\x1f\x7f]+)$")
-    ]
-    file_name: FileName | None = None
-    label: Label | None = None
-    endpoint_url: Annotated[str, StringConstraints(max_length=255, pattern=r"^https?://[!-~]+$")] | None = None
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
-    credentials: S3Credentials | HttpCredentials | None = None
-
-    @model_validator(mode="after")
-    def _refuse_what_does_not_fit_the_source(self) -> Self:
-        is_s3 = self.source.startswith("s3://")
-        if not is_s3 and (self.endpoint_url is not None or self.region is not None):
-            raise ValueError("only an s3:// source has an endpoint and a region")
-        if self.credentials is not None and isinstance(self.credentials, S3Credentials) != is_s3:
-            raise ValueError("these credentials are not for such a source")
-        return self
-
-
-class ImportRead(BaseModel):
-    """An import. `source` is the address without its query; `size_bytes` is null until the source has said it."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    dataset_id: UUID
-    source: str
-    file_name: str
-    label: str | None
-    status: str
-    status_reason: str
-    errors: list[dict[str, Any]]
-    received_bytes: int
-    size_bytes: int | None
-    file_count: int
-    created_by: str
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-
-
-# --- previews ---
-
-
-class ImageSample(BaseModel):
-    """An image of a preview. Its content: `GET …/files/{sha256}` of the dataset or the version."""
-
-    path: str
-    sha256: str
-    size_bytes: int
-    width: int
-    height: int
-
-
-class ImageLabel(BaseModel):
-    """A label, and its first images."""
-
-    label: str
-    count: int
-    samples: list[ImageSample]
-
-
-class ImagePreview(BaseModel):
-    """Images: up to 200 labels with up to 8 of each."""
-
-    kind: Literal["image"]
-    examples: int
-    label_count: int
-    labels: list[ImageLabel]
-
-
-class ValueCount(BaseModel):
-    """A value, and how often it occurs."""
-
-    value: Cell
-    count: int
-
-
-class ColumnPreview(BaseModel):
-    """A column. `count`: rows that have a value. `distinct`: null when there are more than `distinct_over`.
-
-    Mean and standard deviation are those of numbers, of the population; `top`: the most frequent values, up to 20.
-    """
-
-    name: str
-    type: ColumnType
-    count: int
-    missing: int
-    distinct: int | None
-    distinct_over: int | None
-    minimum: Cell | None
-    maximum: Cell | None
-    mean: float | None
-    std: float | None
-    top: list[ValueCount]
-
-
-class TabularPreview(BaseModel):
-    """A table: its columns, and the first rows in their order."""
-
-    kind: Literal["tabular"]
-    examples: int
-    target_column: str | None
-    columns: list[ColumnPreview]
-    head: list[list[Cell | None]]
-
-
-class TextLabel(BaseModel):
-    """A label (null: without one), and its first texts, cut to 1,000 characters."""
-
-    label: str | None
-    count: int
-    samples: list[str]
-
-
-class LengthBin(BaseModel):
-    """Texts of at least so many characters and below so many."""
-
-    at_least: int
-    below: int
-    count: int
-
-
-class TextPreview(BaseModel):
-    """Texts: how long they are, and up to 200 labels with samples. Lengths are in characters."""
-
-    kind: Literal["text"]
-    examples: int
-    label_count: int
-    mean_length: float | None
-    shortest: int | None
-    longest: int | None
-    lengths: list[LengthBin]
-    labels: list[TextLabel]
-
-
-Preview = Annotated[ImagePreview | TabularPreview | TextPreview, Field(discriminator="kind")]

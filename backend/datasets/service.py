@@ -20,6 +20,7 @@ from backend.datasets.catalog import (
     update_dataset,
     version_digests,
 )
+from backend.datasets.imports import cancel_import, get_import, list_imports, start_import
 from backend.datasets.overview import (
     browse_files,
     count_dataset,
@@ -30,7 +31,6 @@ from backend.datasets.overview import (
     plan_version,
     search_datasets,
 )
-from backend.datasets.imports import cancel_import, get_import, list_imports, start_import
 from backend.datasets.previews import describe_file, preview_dataset, preview_version
 from backend.datasets.sweep import expire_uploads, remove_orphans, remove_orphans_of_imports
 from backend.datasets.uploads import (

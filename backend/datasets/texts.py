@@ -142,7 +142,7 @@ def _json_lines(lines: Lines, problems: Problems) -> Iterator[Text]:
         yield Text(found.text, _label_text(found.label), line=lines.number)
 
 
-def _label_text(label: str | int | bool | None) -> str | None:
+def _label_text(label: str | int | bool | None) -> str | None:  # noqa: FBT001 - a label as JSON has it
     if isinstance(label, bool):
         return "true" if label else "false"
     return None if label is None else str(label)

@@ -21,7 +21,15 @@ from backend.core.storage import ObjectStore
 from backend.datasets.catalog import dataset_not_found, get_dataset, get_version
 from backend.datasets.comparison import Comparison, compare
 from backend.datasets.errors import FileNotInVersion, SingleClass, TooFewFiles
-from backend.datasets.freezing import assign_rows, count_classes, count_strata, fetched, source_of, strata_of, write_splits
+from backend.datasets.freezing import (
+    assign_rows,
+    count_classes,
+    count_strata,
+    fetched,
+    source_of,
+    strata_of,
+    write_splits,
+)
 from backend.datasets.images import content_type
 from backend.datasets.manifest import ManifestRow, page_of, position_of, read_manifest, write_manifest
 from backend.datasets.models import Dataset, DatasetVersion
@@ -104,7 +112,10 @@ def _split_files(files: Sequence[Any], wanted: VersionCreate) -> list[ManifestRo
 
 
 def sizes_of(counts: Mapping[str, int], wanted: VersionCreate) -> dict[str, int]:
-    """Examples per split, from examples per label; "" = they have none. Raises TooFewFiles, SingleClass, SplitInvalid."""
+    """Examples per split, from examples per label; "" = they have none.
+
+    Raises TooFewFiles, SingleClass, SplitInvalid.
+    """
     if not counts:
         raise TooFewFiles("the dataset holds no files", hint="upload something first", files=0)
     if len(counts) == 1 and "" not in counts:

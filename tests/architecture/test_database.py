@@ -19,6 +19,7 @@ CROSSES_TENANTS = {
     "backend/billing/charging.py": "acts as the tenant whose usage is rated",
     "backend/core/http.py": "finds whose credential it is, then becomes that tenant's in the same transaction",
     "backend/core/idempotency.py": "within the caller's tenant; purging is the controller's",
+    "backend/datasets/fetching.py": "acts as the tenant whose import is leased",
     "backend/datasets/importing.py": "acts as the tenant whose import is leased",
     "backend/datasets/sweep.py": "finds whose uploads are over, then acts as that tenant",
     "backend/endpoints/gateway_api.py": "reads the routing table by a gateway's token, through a function",

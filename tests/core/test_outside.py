@@ -19,7 +19,7 @@ NOBODY: frozenset[str] = frozenset()
 @pytest.mark.parametrize(
     "address",
     [
-        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+        "127.0.0.1", "127.8.8.8", "0.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
         "224.0.0.1", "255.255.255.255", "240.0.0.1", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1",
         "fd00:ec2::254", "ff02::1", "fec0::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
         "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:db8::1",
@@ -37,7 +37,8 @@ def test_what_is_public(address: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://example.org/a.csv", "ftp://example.org/a", "file:///etc/passwd", "https://", "https:///a", "//example.org",
+        "http://example.org/a.csv", "ftp://example.org/a", "file:///etc/passwd", "https://", "https:///a",
+        "//example.org",
         "https://user:word@example.org/a", "https://user@example.org/a", "https://example.org:99999/", "https://[::1]/a",
         "https://127.0.0.1/a", "https://[::ffff:10.0.0.1]/a", "https://example.org:0/", "https://exa mple.org/",
         "https://example.org/ü", "https://example.org/\n", "https://[bad/", "https://example.org\\@127.0.0.1/",

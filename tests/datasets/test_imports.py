@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
 
-from backend.datasets import importing
+from backend.datasets import fetching, importing
 from backend.datasets.models import DatasetImport
 from backend.datasets.service import remove_orphans_of_imports
+from backend.identity.models import OrganizationKey
 from tests.datasets.files import archive, digits, png
 from tests.datasets.http_source import Source, serving
 from tests.datasets.importer import Importer
@@ -31,8 +32,8 @@ def source() -> Iterator[Source]:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "PART_BYTES", 1024)
-    monkeypatch.setattr(importing, "READ_BYTES", 500)
+    monkeypatch.setattr(fetching, "PART_BYTES", 1024)
+    monkeypatch.setattr(fetching, "READ_BYTES", 500)
 
 
 @pytest.fixture
@@ -146,6 +147,29 @@ def test_what_is_no_longer_allowed_is_not_asked(importer: Importer, source: Sour
     context.settings.imports.__dict__["allowed_hosts"] = frozenset()
     done = importer.work(row)
     assert (done["status"], source.asked) == ("failed", [])
+
+
+def test_a_destroyed_key_ends_it(importer: Importer, source: Source, tenant: Tenant) -> None:
+    row = importer.start(source.url("digits.zip"))
+    with importer.context.database.unit_of_work() as session:
+        session.execute(
+            update(OrganizationKey)
+            .where(OrganizationKey.organization_id == tenant.organization_id)
+            .values(destroyed_at=func.clock_timestamp())
+        )
+    done = importer.work(row)
+    assert (done["status"], "destroyed" in done["status_reason"], source.asked) == ("failed", True, [])
+
+
+def test_a_mistake_of_ours_does_not_come_back_for_ever(
+    importer: Importer, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.content["digits.zip"] = archive(digits())
+    monkeypatch.setattr(importing, "MAX_TRIES", 2)
+    monkeypatch.setitem(importing.READERS, "image", None)
+    row = importer.start(source.url("digits.zip"))
+    assert importer.work(row)["status"] == "running"
+    assert importer.work(row)["status"] == "failed"
 
 
 def test_a_file_too_large_is_not_fetched(importer: Importer, source: Source, context: ControlContext) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from backend.datasets import importing
+from backend.datasets import fetching
 from tests.datasets.files import archive, digits
 from tests.datasets.http_source import HOST
 from tests.datasets.importer import Importer
@@ -27,6 +27,10 @@ pytestmark = [
 BUCKET = "lake"
 OPEN_ACTIONS = 5
 """What `store` does before moto begins to check who asks."""
+
+
+class Killed(BaseException):
+    """What a worker that is killed does not survive."""
 
 
 def _free_port() -> int:
@@ -89,7 +93,7 @@ def _filled(url: str) -> dict[str, Any]:
 def importer(
     client: TestClient, dataset: dict[str, Any], context: ControlContext, monkeypatch: pytest.MonkeyPatch
 ) -> Importer:
-    monkeypatch.setattr(importing, "PART_BYTES", 1024)
+    monkeypatch.setattr(fetching, "PART_BYTES", 1024)
     return Importer(client, dataset["id"], context)
 
 
@@ -103,18 +107,18 @@ def test_an_object_is_fetched_with_a_signature(importer: Importer, store: dict[s
 def test_an_object_goes_on_where_it_was(importer: Importer, store: dict[str, Any]) -> None:
     row = importer.start(f"s3://{BUCKET}/raw/some digits.zip", **store)
     calls = 0
-    kept = importing._keep_part  # noqa: SLF001 - a crash between two parts
+    kept = fetching._keep_part  # noqa: SLF001 - a crash between two parts
 
     def crash(*arguments: Any) -> None:
         nonlocal calls
         calls += 1
         if calls > 2:
-            raise RuntimeError("the worker was killed")
+            raise Killed
         kept(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importing, "_keep_part", crash)
-        with pytest.raises(RuntimeError):
+        patch.setattr(fetching, "_keep_part", crash)
+        with pytest.raises(Killed):
             importer.work(row)
     assert importer.read(row)["received_bytes"] == 2048
     importer.expire(row)

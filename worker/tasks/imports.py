@@ -11,7 +11,7 @@ from backend.core import queue
 from backend.core.crypto import LocalKms
 from backend.core.queue import Lease
 from backend.core.settings import require
-from backend.datasets import importing
+from backend.datasets import fetching, importing
 from backend.datasets.models import DatasetImport
 from backend.identity.vault import Vault
 from worker.app import controls
@@ -79,7 +79,7 @@ def _work(context: ControlContext, lease: Lease) -> None:
 def step(context: ControlContext, lease: Lease) -> None:
     """One import, until it has ended or must wait."""
     master_key = require(context.settings.security.master_key, "MODELYARD_SECURITY__MASTER_KEY")
-    worker = importing.Worker(
+    worker = fetching.Worker(
         database=context.database,
         storage=context.storage,
         vault=Vault(LocalKms(master_key)),
