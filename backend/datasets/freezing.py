@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from backend.core.storage import ObjectStore, blob_key
+from backend.core.storage import ObjectStore, Received, blob_key
 from backend.datasets.columns import ColumnType
 from backend.datasets.errors import TargetInvalid
 from backend.datasets.kinds import known_columns
@@ -196,20 +196,22 @@ def write_splits(
             storage.put_received(organization_id, content.sha256(), content)
             blobs[content.sha256()] = content.size_bytes
             tally.merge(target.tally)  # type: ignore[arg-type]  # both are of the source's kind
-            rows.append(
-                ManifestRow(
-                    path=f"{SPLITS[at]}.parquet",
-                    sha256=content.sha256(),
-                    size_bytes=content.size_bytes,
-                    label="",
-                    split=SPLITS[at],
-                    width=0,
-                    height=0,
-                )
-            )
+            rows.append(_row(SPLITS[at], content))
     data, digest = described(tally)
     storage.put_blob_bytes(organization_id, digest, data)
     return rows, digest, blobs | {digest: len(data)}
+
+
+def _row(split: str, content: Received) -> ManifestRow:
+    return ManifestRow(
+        path=f"{split}.parquet",
+        sha256=content.sha256(),
+        size_bytes=content.size_bytes,
+        label="",
+        split=split,
+        width=0,
+        height=0,
+    )
 
 
 def count_strata(strata: Strata) -> dict[str, int]:

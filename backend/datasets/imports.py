@@ -3,6 +3,7 @@
 Whoever starts one writes an intent: a row that is due. Cancelling is an intent too (★4).
 """
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -61,16 +62,27 @@ def start_import(
         raise ImportSourceRefused(str(error)) from error
     file_name = wanted.file_name or _named(access)
     check_name(dataset.kind, file_name, wanted.label)
-    import_id = new_id()
-    secret = vault.encrypt(session, principal.scope, msgspec.json.encode(access), purpose=purpose(import_id))
-    row = DatasetImport(
-        id=import_id,
+    row = _new_row(session, principal, access, file_name=file_name, label=wanted.label)
+    row.dataset_id = dataset_id
+    secret = msgspec.json.encode(access)
+    row.access_encrypted = vault.encrypt(session, principal.scope, secret, purpose=purpose(row.id))
+    repository.add(row)
+    record_creation(session, KIND, row, reason=row.status_reason, actor=principal.actor)
+    detail = {"dataset_id": str(dataset_id), "source": row.source, "file_name": file_name}
+    _audit(session, principal, "import.start", row, detail)
+    ring_after_commit(session, BELL)
+    return row
+
+
+def _new_row(
+    session: Session, principal: Principal, access: Access, *, file_name: str, label: str | None
+) -> DatasetImport:
+    return DatasetImport(
+        id=new_id(),
         organization_id=principal.organization_id,
-        dataset_id=dataset_id,
         source=sources.shown(access),
         file_name=file_name,
-        label=wanted.label,
-        access_encrypted=secret,
+        label=label,
         status="queued",
         status_reason="waiting for a worker",
         errors=[],
@@ -80,19 +92,12 @@ def start_import(
         file_count=0,
         due_at=database_now(session),
     )
-    repository.add(row)
-    record_creation(session, KIND, row, reason=row.status_reason, actor=principal.actor)
+
+
+def _audit(session: Session, principal: Principal, action: str, row: DatasetImport, detail: dict[str, Any]) -> None:
     audit.record(
-        session,
-        principal,
-        principal.scope,
-        action="import.start",
-        resource_kind=KIND,
-        resource_id=row.id,
-        detail={"dataset_id": str(dataset_id), "source": row.source, "file_name": file_name},
+        session, principal, principal.scope, action=action, resource_kind=KIND, resource_id=row.id, detail=detail
     )
-    ring_after_commit(session, BELL)
-    return row
 
 
 def _access(wanted: ImportCreate) -> Access:
@@ -145,14 +150,6 @@ def cancel_import(session: Session, principal: Principal, import_id: UUID) -> Da
     if row.cancel_requested_at is None:
         row.cancel_requested_at = row.due_at = database_now(session)
         row.status_reason = "being cancelled"
-        audit.record(
-            session,
-            principal,
-            principal.scope,
-            action="import.cancel",
-            resource_kind=KIND,
-            resource_id=row.id,
-            detail={"dataset_id": str(row.dataset_id)},
-        )
+        _audit(session, principal, "import.cancel", row, {"dataset_id": str(row.dataset_id)})
         ring_after_commit(session, BELL)
     return row

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from backend.core import outside
 from backend.core.outside import AddressRefused, NotReached, check_url, get, is_public
 
 pytestmark = pytest.mark.unit
@@ -69,7 +68,7 @@ def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.Mon
     def resolve(*_: object, **__: object) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 443)) for ip in ("8.8.8.8", "10.0.0.1")]
 
-    monkeypatch.setattr(outside.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with (
         pytest.raises(AddressRefused, match="not on the public internet"),
         get("https://rebound.example/", headers={}, allowed_hosts=NOBODY, timeout_seconds=2),

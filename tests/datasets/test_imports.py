@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
 
 from backend.datasets import fetching, importing
+from backend.datasets.kinds import READERS
 from backend.datasets.models import DatasetImport
 from backend.datasets.service import remove_orphans_of_imports
 from backend.identity.models import OrganizationKey
@@ -166,7 +167,7 @@ def test_a_mistake_of_ours_does_not_come_back_for_ever(
 ) -> None:
     source.content["digits.zip"] = archive(digits())
     monkeypatch.setattr(importing, "MAX_TRIES", 2)
-    monkeypatch.setitem(importing.READERS, "image", None)
+    monkeypatch.delitem(READERS, "image")
     row = importer.start(source.url("digits.zip"))
     assert importer.work(row)["status"] == "running"
     assert importer.work(row)["status"] == "failed"
