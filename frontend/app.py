@@ -34,6 +34,7 @@ from frontend.pages import (
     costs,
     data,
     freeze,
+    imports,
     jobs,
     keys,
     launch,
@@ -69,6 +70,7 @@ ROOMS = (
     data.router,
     uploads.router,
     freeze.router,
+    imports.router,
     projects.router,
 )
 
