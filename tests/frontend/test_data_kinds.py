@@ -90,11 +90,11 @@ def test_an_import_is_started_followed_and_cancelled(visitor: Visitor, make: Cal
     uploader = make("tabular")
     here = f"/data/{uploader.dataset_id}/imports"
     assert "Nothing was imported yet" in visitor.page(here)
-    fields = {"source": "https://files.invalid/data.csv?key=hidden", "credentials.authorization": "Bearer secret"}
+    fields = {"source": "https://files.invalid/data.csv?key=xyzzy", "credentials.authorization": "Bearer secret"}
     assert visitor.send(here, fields).headers["location"] == here
     page = visitor.page(here)
     assert "data.csv is being fetched." in page
-    assert "hidden" not in page
+    assert "xyzzy" not in page
     assert 'hx-trigger="every 2s"' in page
     row = uploader.client.get(f"/api/v1/datasets/{uploader.dataset_id}/imports").json()["items"][0]
     assert visitor.send(f"/data/imports/{row['id']}/cancel", {}).headers["location"] == here
