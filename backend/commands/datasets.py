@@ -97,7 +97,9 @@ def show(context: typer.Context, dataset: DatasetArgument) -> None:
 def upload(
     context: typer.Context,
     dataset: DatasetArgument,
-    file: Annotated[Path, typer.Argument(help="images: a ZIP of label/name.png; a table: CSV; texts: JSON Lines, CSV, a ZIP")],
+    file: Annotated[
+        Path, typer.Argument(help="images: a ZIP of label/name.png; a table: CSV; texts: JSON Lines, CSV, a ZIP")
+    ],
     label: Annotated[str | None, typer.Option(help="the file is one image or text of this label")] = None,
     part_mib: Annotated[float, typer.Option(min=0.001, help="size of a part in MiB")] = 8.0,
     resume: Annotated[bool, typer.Option(help="go on with an upload of the same file that was left open")] = True,

@@ -85,7 +85,9 @@ def start_import(
     context: typer.Context,
     dataset: DatasetArgument,
     source: Annotated[str, typer.Argument(help="https://… or s3://bucket/key")],
-    name: Annotated[str | None, typer.Option(help="file name, where the address ends in none that says the format")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="file name, where the address ends in none that says the format")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="the file is one image or text of this label")] = None,
     endpoint: Annotated[str | None, typer.Option(help="address of an S3 store that is not AWS's")] = None,
     region: Annotated[str | None, typer.Option(help="of the S3 bucket")] = None,
@@ -93,7 +95,7 @@ def start_import(
 ) -> None:
     """Have the platform fetch a file. S3 credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
     AWS_SESSION_TOKEN, a header for https from MODELYARD_IMPORT_AUTHORIZATION.
-    """  # noqa: D209 - typer shows the paragraph
+    """
     from modelyard import lookup
 
     session = session_of(context)

@@ -57,7 +57,7 @@ def test_a_table_is_made_filled_and_frozen(browser: Browser, address: str, membe
         page.get_by_role("button", name="Create the dataset").click()
         expect(page.get_by_text("What it holds appears here")).to_be_visible()
         page.locator("#upload-files").set_input_files(wine)
-        expect(page.get_by_text("178 rows of 14 columns")).to_be_visible()
+        expect(page.get_by_text("178 rows of 14 columns")).to_be_visible(timeout=20_000)
         expect(page.get_by_text("mean 13.001 ± 0.8095")).to_be_visible()
         page.reload()
         clean(page)
