@@ -37,6 +37,8 @@ ROUTERS = (
     "backend.projects.api",
     "backend.audit.api",
     "backend.datasets.api",
+    "backend.datasets.imports_api",
+    "backend.datasets.preview_api",
     "backend.registry.api",
     "backend.jobs.api",
     "backend.jobs.agent_api",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from backend import administration
-from backend.commands import costs, datasets, endpoints, jobs, models, projects, starting
+from backend.commands import costs, endpoints, imports, jobs, models, projects, starting
 from backend.commands.root import Root
 from backend.commands.session import Output, Session
 
@@ -305,7 +305,7 @@ def _ports(api_port: int | None, gateway_port: int | None) -> dict[str, int]:
 
 for _name, _resource in (
     ("projects", projects.app),
-    ("datasets", datasets.app),
+    ("datasets", imports.app),
     ("training-jobs", starting.training),
     ("compression-jobs", starting.compression),
     ("sleep-jobs", starting.sleeping),

@@ -37,6 +37,7 @@ from frontend.pages import (
     costs,
     data,
     freeze,
+    imports,
     jobs,
     keys,
     launch,
@@ -75,6 +76,7 @@ ROOMS = (
     data.router,
     uploads.router,
     freeze.router,
+    imports.router,
     projects.router,
     start.router,
 )

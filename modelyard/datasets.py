@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.errors import FileUnusable
 from modelyard.room import Room
-from modelyard.types import Dataset, DatasetFile, DatasetVersion, Project, Upload, UploadPart
+from modelyard.types import Dataset, DatasetFile, DatasetImport, DatasetVersion, Project, Upload, UploadPart
 
 DEFAULT_PART_BYTES = 8 * 1024 * 1024
 PARTS_AT_ONCE = 3
@@ -46,9 +46,19 @@ class Projects(Room):
 class Datasets(Room):
     """Data: upload in resumable parts, freeze into versions."""
 
-    def create(self, project_id: str, name: str, *, kind: str = "image", description: str = "") -> Dataset:
-        """A new, empty dataset."""
-        body = {"project_id": project_id, "name": name, "kind": kind, "description": description}
+    def create(
+        self,
+        project_id: str,
+        name: str,
+        *,
+        kind: str = "image",
+        description: str = "",
+        target_column: str | None = None,
+        column_types: Mapping[str, str] | None = None,
+    ) -> Dataset:
+        """A new, empty dataset of kind image, tabular or text; target and types are a table's."""
+        body: dict[str, Any] = {"project_id": project_id, "name": name, "kind": kind, "description": description}
+        body |= {"target_column": target_column, "column_types": dict(column_types or {})}
         return self._http.post("/api/v1/datasets", body, Dataset)
 
     def list(self, project_id: str | None = None, *, name: str | None = None) -> Iterator[Dataset]:
@@ -74,8 +84,10 @@ class Datasets(Room):
         resume: bool = False,
         told: Told | None = None,
     ) -> Upload:
-        """Upload a ZIP of `label/name.png`, or with `label` one image; returns the upload once it is checked.
+        """Upload a file; returns the upload once it is checked.
 
+        Images: a ZIP of `label/name.png`, or with `label` one image. A table: CSV with a header. Texts: JSON Lines of
+        `{"text": …, "label": …}`, CSV, a ZIP of `label/name.txt`, or with `label` one text.
         `resume` goes on with an upload of the same file that was left open, `upload_id` with exactly that one.
         Raises FileUnusable, ApiError.
         """
@@ -124,6 +136,45 @@ class Datasets(Room):
         """An immutable version: sizes as counts, or as fractions that sum to 1."""
         body = {"splits": dict(splits), "seed": seed, "stratify": stratify}
         return self._http.post(f"/api/v1/datasets/{dataset_id}/versions", body, DatasetVersion)
+
+    def preview(self, dataset_id: str) -> dict[str, Any]:
+        """What the dataset holds now: images per label, columns with statistics, or texts, by its `kind`."""
+        return self._http.get(f"/api/v1/datasets/{dataset_id}/preview", dict[str, Any])
+
+    def preview_version(self, version_id: str) -> dict[str, Any]:
+        """The same of a version."""
+        return self._http.get(f"/api/v1/dataset-versions/{version_id}/preview", dict[str, Any])
+
+    def start_import(
+        self,
+        dataset_id: str,
+        source: str,
+        *,
+        file_name: str | None = None,
+        label: str | None = None,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        credentials: Mapping[str, str] | None = None,
+    ) -> DatasetImport:
+        """Have the platform fetch a file from `https://…` or `s3://bucket/key`, in the background.
+
+        `credentials`: of S3 `access_key_id`, `secret_access_key` and perhaps `session_token`; of https `authorization`.
+        """
+        body: dict[str, Any] = {"source": source, "file_name": file_name, "label": label, "region": region}
+        body |= {"endpoint_url": endpoint_url, "credentials": dict(credentials) if credentials else None}
+        return self._http.post(f"/api/v1/datasets/{dataset_id}/imports", body, DatasetImport)
+
+    def imports(self, dataset_id: str) -> Iterator[DatasetImport]:
+        """Imports of a dataset, newest first."""
+        return self._http.pages(f"/api/v1/datasets/{dataset_id}/imports", DatasetImport)
+
+    def get_import(self, import_id: str) -> DatasetImport:
+        """One import: how far it is, how it ended."""
+        return self._http.get(f"/api/v1/imports/{import_id}", DatasetImport)
+
+    def cancel_import(self, import_id: str) -> DatasetImport:
+        """Ask for its end."""
+        return self._http.post(f"/api/v1/imports/{import_id}/cancel", {}, DatasetImport)
 
     def version(self, version_id: str) -> DatasetVersion:
         """One version."""

@@ -28,10 +28,12 @@ class Dataset(msgspec.Struct, frozen=True):
     description: str = ""
     tags: dict[str, str] = {}
     created_by: str = ""
+    target_column: str | None = None
+    column_types: dict[str, str] = {}
 
 
 class DatasetVersion(msgspec.Struct, frozen=True):
-    """An immutable snapshot. `splits`: files per split; `classes`: per label and split."""
+    """An immutable snapshot. `splits`: images, rows or texts per split; `classes`: per label and split."""
 
     id: str
     dataset_id: str
@@ -45,6 +47,9 @@ class DatasetVersion(msgspec.Struct, frozen=True):
     created_at: datetime | None = None
     created_by: str = ""
     tags: dict[str, str] = {}
+    kind: str = "image"
+    example_count: int = 0
+    target_column: str | None = None
 
 
 class DatasetFile(msgspec.Struct, frozen=True):
@@ -73,6 +78,29 @@ class Upload(msgspec.Struct, frozen=True):
     sha256: str = ""
     status_reason: str = ""
     expires_at: datetime | None = None
+
+
+class DatasetImport(msgspec.Struct, frozen=True):
+    """A file that the platform fetches. `size_bytes` is None until the source has said it."""
+
+    id: str
+    dataset_id: str
+    source: str
+    file_name: str
+    status: str
+    status_reason: str
+    received_bytes: int
+    size_bytes: int | None
+    file_count: int
+    created_at: datetime
+    errors: list[dict[str, Any]] = []
+    label: str | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.ended_at is not None
 
 
 class UploadPart(msgspec.Struct, frozen=True):

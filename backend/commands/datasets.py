@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.commands.output import news, show_list, show_one, size
-from backend.commands.parameters import LimitOption, ProjectFilter, ProjectOption, numbers
+from backend.commands.parameters import LimitOption, ProjectFilter, ProjectOption, numbers, pairs
 from backend.commands.session import session_of
 from backend.commands.waiting import bytes_bar
 
@@ -29,7 +29,7 @@ LINES = {
 VERSION_LINES = {
     "id": lambda one: one.id,
     ">version": lambda one: one.number,
-    ">files": lambda one: f"{one.file_count:,}",
+    ">examples": lambda one: f"{one.example_count:,}",
     ">size": lambda one: size(one.size_bytes),
     "splits": lambda one: one.splits,
     ">classes": lambda one: len(one.classes),
@@ -41,7 +41,7 @@ UPLOAD_LINES = {
     "status": lambda one: one.status,
     ">size": lambda one: size(one.size_bytes),
     ">parts": lambda one: one.part_count,
-    ">images": lambda one: f"{one.file_count:,}",
+    ">files": lambda one: f"{one.file_count:,}",
     "reason": lambda one: one.status_reason,
 }
 
@@ -64,14 +64,23 @@ def create(
     project: ProjectOption,
     kind: Annotated[str, typer.Option(help="image, tabular or text")] = "image",
     description: Annotated[str, typer.Option(help="where it comes from")] = "",
+    target: Annotated[str | None, typer.Option(help="of a table: the column to be predicted")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TYPE", help="of a table: integer, number, boolean, time or text; else it is found"),
+    ] = None,
 ) -> None:
     """Create an empty dataset."""
     from modelyard import lookup
 
     session = session_of(context)
+    types = pairs(column, "--column")
     with session.client() as client:
         found = lookup.project(client, project)
-        show_one(session, client.datasets.create(found.id, name, kind=kind, description=description), LINES)
+        made = client.datasets.create(
+            found.id, name, kind=kind, description=description, target_column=target, column_types=types
+        )
+        show_one(session, made, LINES)
 
 
 @app.command()
@@ -88,8 +97,10 @@ def show(context: typer.Context, dataset: DatasetArgument) -> None:
 def upload(
     context: typer.Context,
     dataset: DatasetArgument,
-    file: Annotated[Path, typer.Argument(help="a ZIP of label/name.png, or with --label one image")],
-    label: Annotated[str | None, typer.Option(help="the file is one image of this label")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="images: a ZIP of label/name.png; a table: CSV; texts: JSON Lines, CSV, a ZIP")
+    ],
+    label: Annotated[str | None, typer.Option(help="the file is one image or text of this label")] = None,
     part_mib: Annotated[float, typer.Option(min=0.001, help="size of a part in MiB")] = 8.0,
     resume: Annotated[bool, typer.Option(help="go on with an upload of the same file that was left open")] = True,
 ) -> None:

@@ -27,7 +27,7 @@ class CompressionKind:
         """Model version and dataset version exist in this organization; the schema has checked the rest."""
         del parameters
         registry.get_version(session, scope, input_id(inputs, "model"))
-        datasets.get_version(session, scope, input_id(inputs, "dataset"))
+        datasets.check_trainable(session, scope, input_id(inputs, "dataset"))
 
     def channels(self, session: Session, scope: Scope, job: Job) -> list[Channel]:
         """The artifact as channel `model`, the dataset version as channel `dataset`."""

@@ -125,6 +125,20 @@ class ControlSettings(BaseModel):
     """Slices are looked for every few seconds, so this keeps them under the promised minute."""
 
 
+class ImportSettings(BaseModel):
+    """Data that the control worker fetches for datasets."""
+
+    allowed_hosts: frozenset[str] = frozenset()
+    """Host names and addresses, as JSON, that may be private or loopback and may speak plain http; all others must be
+    public and speak https."""
+    max_bytes: int = Field(default=16 * 1024**3, ge=1)
+    """Largest file that is fetched."""
+    at_once: int = Field(default=2, ge=1, le=32)
+    """Imports that one process works on at the same time."""
+    stalled_seconds: float = Field(default=20.0, gt=0)
+    """A source that sends nothing for so long is asked again later."""
+
+
 class SandboxSettings(BaseModel):
     """Only the unsafe way out; the sandbox itself is found by the agent."""
 
@@ -157,6 +171,8 @@ class Settings(BaseSettings):
     """Keys and cookies."""
     control: ControlSettings = ControlSettings()
     """Rhythm."""
+    imports: ImportSettings = ImportSettings()
+    """Fetching data for datasets."""
     sandbox: SandboxSettings = SandboxSettings()
     """The sandbox."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, status
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -16,11 +16,11 @@ from backend.core.fields import ResourceName
 from backend.core.http import Reader, Transaction, Writer, gathered
 from backend.core.pagination import InvalidCursor, Page, PageParameters, PageRequest
 from backend.core.problems import may_raise, raises
-from backend.core.storage import CHUNK_BYTES, STORED, DigestMismatch, ObjectMissing, Received, StorageUnavailable
+from backend.core.storage import STORED, DigestMismatch, ObjectMissing, Received, StorageUnavailable
 from backend.datasets import service
+from backend.datasets.answers import file_answer
 from backend.datasets.errors import (
     DatasetHasVersions,
-    DatasetKindUnavailable,
     DatasetNameTaken,
     DatasetNotFound,
     DatasetVersionNotFound,
@@ -30,6 +30,7 @@ from backend.datasets.errors import (
     PartSizeMismatch,
     SingleClass,
     SplitInvalid,
+    TargetInvalid,
     TooFewFiles,
     TruncatedBody,
     UploadIncomplete,
@@ -73,10 +74,10 @@ Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
     "/datasets",
     status_code=status.HTTP_201_CREATED,
     tags=["datasets"],
-    responses=raises(ProjectNotFound, DatasetNameTaken, DatasetKindUnavailable),
+    responses=raises(ProjectNotFound, DatasetNameTaken),
 )
 def create_dataset(body: DatasetCreate, principal: Writer, session: Transaction) -> DatasetRead:
-    """Create a dataset. 409 `dataset_name_taken`, 422 `dataset_kind_unavailable`."""
+    """Create a dataset. 409 `dataset_name_taken`."""
     return DatasetRead.model_validate(service.create_dataset(session, principal, body))
 
 
@@ -95,17 +96,25 @@ def list_datasets(
 
 @router.get("/datasets/{dataset_id}", tags=["datasets"], responses=raises(DatasetNotFound))
 def get_dataset(dataset_id: UUID, principal: Reader, session: Transaction) -> DatasetDetail:
-    """Read one dataset, with its files per label."""
+    """Read one dataset, with its images or texts per label."""
     dataset: Dataset = service.get_dataset(session, principal.scope, dataset_id)
     labels = service.count_labels(session, principal.scope, dataset_id)
+    files, examples = service.count_contents(session, principal.scope, dataset_id)
     known = DatasetRead.model_validate(dataset).model_dump()
-    return DatasetDetail(**known, labels=labels, file_count=sum(labels.values()))
+    return DatasetDetail(**known, labels=labels, file_count=files, example_count=examples)
 
 
-@router.patch("/datasets/{dataset_id}", tags=["datasets"], responses=raises(DatasetNotFound))
+@router.patch("/datasets/{dataset_id}", tags=["datasets"], responses=raises(DatasetNotFound, TargetInvalid))
 def update_dataset(dataset_id: UUID, body: DatasetUpdate, principal: Writer, session: Transaction) -> DatasetRead:
-    """Change description or tags; what is left out stays."""
-    dataset = service.update_dataset(session, principal, dataset_id, description=body.description, tags=body.tags)
+    """Change description, tags or a table's target column; what is left out stays. 422 `target_invalid`."""
+    dataset = service.update_dataset(
+        session,
+        principal,
+        dataset_id,
+        description=body.description,
+        tags=body.tags,
+        target_column=body.target_column,
+    )
     return DatasetRead.model_validate(dataset)
 
 
@@ -239,10 +248,13 @@ def abort_upload(upload_id: UUID, principal: Writer, request: Request) -> Upload
     "/datasets/{dataset_id}/versions",
     status_code=status.HTTP_201_CREATED,
     tags=["dataset versions"],
-    responses=raises(DatasetNotFound, SingleClass, TooFewFiles, SplitInvalid, *STORED),
+    responses=raises(DatasetNotFound, SingleClass, TooFewFiles, SplitInvalid, TargetInvalid, ObjectMissing, *STORED),
 )
 def create_version(dataset_id: UUID, body: VersionCreate, principal: Writer, request: Request) -> VersionRead:
-    """Freeze the dataset's files into a version. 422 `single_class`, `too_few_files`, `split_invalid`."""
+    """Freeze the dataset's files into a version.
+
+    422 `single_class`, `too_few_files`, `split_invalid`, `target_invalid`.
+    """
     state = request.app.state
     return VersionRead.model_validate(
         service.create_version(state.database, state.storage, principal, dataset_id, body)
@@ -301,12 +313,4 @@ def get_file(version_id: UUID, sha256: Digest, principal: Reader, request: Reque
     with request.app.state.database.unit_of_work(principal.scope) as session:
         version = service.get_version(session, principal.scope, version_id)
     content, size_bytes, media_type = service.open_file(request.app.state.storage, version, sha256)
-    headers = {
-        "Content-Length": str(size_bytes),
-        "ETag": f'"{sha256}"',
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if size_bytes <= CHUNK_BYTES:
-        return Response(b"".join(content), media_type=media_type, headers=headers)
-    return StreamingResponse(content, media_type=media_type, headers=headers)
+    return file_answer(content, sha256, size_bytes, media_type)

@@ -9,17 +9,16 @@ import io
 import struct
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import IO
+from typing import IO, Protocol
 
-from backend.datasets.errors import InvalidFiles
-from backend.datasets.images import FileError, ImageFile, read_image
+from backend.datasets.images import ImageFile, read_image
+from backend.datasets.problems import MAX_ERRORS, MAX_PATH_CHARACTERS, FileError, Problem, problem, refused
 
 IGNORED_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-MAX_ERRORS = 100
 MAX_FILES = 200_000
 MAX_DIRECTORY_BYTES = 64 * 1024 * 1024
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -27,15 +26,12 @@ MAX_TOTAL_BYTES = 16 * 1024**3
 MAX_RATIO = 100
 """Uncompressed to compressed bytes of an archive over `RATIO_FROM_BYTES`: images hardly compress, bombs do."""
 RATIO_FROM_BYTES = 8 * 1024 * 1024
-MAX_PATH_CHARACTERS = 512
 MAX_LABEL_CHARACTERS = 128
-MAX_MESSAGE_CHARACTERS = 500
 READERS = 4
 READ_BATCH = 64
 PATH_PARTS = 2
 ENCRYPTED_FLAG = 0x1
 
-Problem = dict[str, str]
 Source = tuple[str | None, Callable[[], bytes]]
 """The name in the archive (None: the upload itself), and how to read the content; may raise FileError."""
 
@@ -47,20 +43,30 @@ def read_upload(file: IO[bytes], *, file_name: str, label: str | None, known: Ma
     content under the same path is fine, other content is an error. Raises InvalidFiles.
     """
     if label is not None:
-        return _read_all({f"{label}/{file_name}": (None, lambda: _whole(file))}, known)
+        return _read_all({f"{label}/{file_name}": (None, lambda: whole(file))}, known)
+    with opened(file, file_name=file_name, layout="label/name.png") as sources:
+        return _read_all(sources, known)
+
+
+@contextmanager
+def opened(file: IO[bytes], *, file_name: str, layout: str) -> Iterator[dict[str, Source]]:
+    """The members of an archive by dataset path, to be read while it is open. Raises InvalidFiles.
+
+    `layout`: how files must lie, for messages.
+    """
     try:
         _check_directory(file)
         with zipfile.ZipFile(file) as archive:
-            return _read_all(_sources(archive), known)
+            yield _sources(archive, layout)
     except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error) as error:
-        raise refused([_problem(file_name, "not_an_archive", f"this is no ZIP archive: {error}")]) from error
+        raise refused([problem(file_name, "not_an_archive", f"this is no ZIP archive: {error}")]) from error
 
 
 @contextmanager
 def content_reader(file: IO[bytes], images: list[ImageFile]) -> Iterator[Callable[[ImageFile], bytes]]:
     """What reads the bytes of these validated images, as uploaded; from several threads at once."""
     if images and images[0].member is None:
-        yield lambda _: _whole(file)
+        yield lambda _: whole(file)
         return
     with zipfile.ZipFile(file) as archive:
         yield lambda image: archive.read(image.member or "")
@@ -87,7 +93,7 @@ def _check_directory(file: IO[bytes]) -> None:
         raise zipfile.BadZipFile("its directory is too large")
 
 
-def _sources(archive: zipfile.ZipFile) -> dict[str, Source]:
+def _sources(archive: zipfile.ZipFile, layout: str) -> dict[str, Source]:
     """Members to read, by dataset path. Raises InvalidFiles: bounds, duplicates, names."""
     infos = [info for info in archive.infolist() if not info.is_dir()]
     _check_bounds(infos)
@@ -95,18 +101,18 @@ def _sources(archive: zipfile.ZipFile) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     for info in infos:
         try:
-            path = _dataset_path(info.filename)
+            path = _dataset_path(info.filename, layout)
         except FileError as error:
-            errors.append(_problem(info.filename, error.code, str(error)))
+            errors.append(problem(info.filename, error.code, str(error)))
             continue
         if path in sources:
-            errors.append(_problem(info.filename, "duplicate_path", "the archive holds this path twice"))
+            errors.append(problem(info.filename, "duplicate_path", "the archive holds this path twice"))
         elif path is not None:
             sources[path] = (info.filename, _reader(archive, info))
     if errors:
         raise refused(errors)
     if not sources:
-        raise refused([_problem("", "no_files", "the archive holds no images laid out label/name.png")])
+        raise refused([problem("", "no_files", f"the archive holds no files laid out {layout}")])
     return sources
 
 
@@ -114,12 +120,12 @@ def _check_bounds(infos: list[zipfile.ZipInfo]) -> None:
     total = sum(info.file_size for info in infos)
     packed = sum(info.compress_size for info in infos)
     if len(infos) > MAX_FILES:
-        raise refused([_problem("", "too_many_files", f"{len(infos)} files; at most {MAX_FILES} are taken")])
+        raise refused([problem("", "too_many_files", f"{len(infos)} files; at most {MAX_FILES} are taken")])
     if total > MAX_TOTAL_BYTES or (total > RATIO_FROM_BYTES and total > MAX_RATIO * packed):
-        raise refused([_problem("", "archive_too_large", f"{packed} bytes would unpack to {total}")])
+        raise refused([problem("", "archive_too_large", f"{packed} bytes would unpack to {total}")])
 
 
-def _dataset_path(name: str) -> str | None:
+def _dataset_path(name: str, layout: str) -> str | None:
     """`label/name.png`, in normal form C, or None for a file to pass over. Raises FileError."""
     if not name.isprintable() or "\\" in name or ":" in name.partition("/")[0]:
         raise FileError("unsafe_path", "the path has characters that are not allowed")
@@ -129,7 +135,7 @@ def _dataset_path(name: str) -> str | None:
     if any(part.startswith(".") or part in IGNORED_NAMES for part in parts):
         return None
     if len(parts) != PATH_PARTS:
-        raise FileError("wrong_layout", "files lie one folder deep: label/name.png")
+        raise FileError("wrong_layout", f"files lie one folder deep: {layout}")
     if len(name) > MAX_PATH_CHARACTERS or len(parts[0]) > MAX_LABEL_CHARACTERS:
         raise FileError("path_too_long", f"at most {MAX_PATH_CHARACTERS} characters, {MAX_LABEL_CHARACTERS} of label")
     return "/".join(parts)
@@ -151,7 +157,8 @@ def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], byt
     return read
 
 
-def _whole(file: IO[bytes]) -> bytes:
+def whole(file: IO[bytes]) -> bytes:
+    """An upload that is one file. Raises FileError."""
     file.seek(0)
     content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -183,33 +190,25 @@ def _read_one(named: tuple[str, Source]) -> ImageFile | Problem:
     try:
         return read_image(path, read(), member=member)
     except FileError as error:
-        return _problem(path, error.code, str(error))
+        return problem(path, error.code, str(error))
 
 
-def conflicts(images: list[ImageFile], known: Mapping[str, str]) -> list[Problem]:
-    """Images whose path the dataset has with other content, as errors."""
+class Named(Protocol):
+    """What goes under a path of a dataset."""
+
+    @property
+    def path(self) -> str:
+        """In the dataset."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its content."""
+
+
+def conflicts(files: Iterable[Named], known: Mapping[str, str]) -> list[Problem]:
+    """Files whose path the dataset has with other content, as errors."""
     return [
-        _problem(image.path, "path_exists", "the dataset has other content under this path")
-        for image in images
-        if known.get(image.path, image.sha256) != image.sha256
+        problem(file.path, "path_exists", "the dataset has other content under this path")
+        for file in files
+        if known.get(file.path, file.sha256) != file.sha256
     ]
-
-
-def _problem(path: str, code: str, message: str) -> Problem:
-    """One line of an upload's errors: printable and bounded, whatever the archive held."""
-    return {
-        "path": _printable(path)[:MAX_PATH_CHARACTERS],
-        "code": code,
-        "message": _printable(message)[:MAX_MESSAGE_CHARACTERS],
-    }
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def refused(errors: list[Problem]) -> InvalidFiles:
-    """The error that lists these."""
-    first = errors[0]
-    where = f"{first['path']}: " if first["path"] else ""
-    return InvalidFiles(f"{where}{first['message']}", errors=errors[:MAX_ERRORS])

@@ -1,5 +1,6 @@
 """Use cases of datasets themselves, and what other domains ask about versions and blobs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,11 +17,13 @@ from backend.core.storage import ObjectStore
 from backend.core.wire import Channel, FileRef
 from backend.datasets.errors import (
     DatasetHasVersions,
-    DatasetKindUnavailable,
+    DatasetKindUnusable,
     DatasetNameTaken,
     DatasetNotFound,
     DatasetVersionNotFound,
+    TargetInvalid,
 )
+from backend.datasets.kinds import known_columns
 from backend.datasets.manifest import read_manifest
 from backend.datasets.models import Dataset, DatasetVersion
 from backend.datasets.repository import DatasetRepository
@@ -28,7 +31,8 @@ from backend.datasets.schemas import DatasetCreate
 from backend.projects.service import get_project
 
 KIND = "dataset"
-BUILT_KINDS = frozenset({"image"})
+BUILT_KINDS = frozenset({"image", "tabular", "text"})
+TRAINABLE_KINDS = frozenset({"image"})
 MANIFEST_NAME = "manifest.parquet"
 
 # --- for other domains ---
@@ -40,6 +44,16 @@ def get_version(session: Session, scope: Scope, version_id: UUID) -> DatasetVers
     if version is None:
         raise DatasetVersionNotFound(f"there is no dataset version {version_id}")
     return version
+
+
+def check_trainable(session: Session, scope: Scope, version_id: UUID) -> None:
+    """Whether jobs can read this version. Raises DatasetVersionNotFound, DatasetKindUnusable."""
+    version = get_version(session, scope, version_id)
+    if version.kind not in TRAINABLE_KINDS:
+        raise DatasetKindUnusable(
+            f"this is a version of a dataset of kind '{version.kind}'; jobs read {', '.join(sorted(TRAINABLE_KINDS))}",
+            kind=version.kind,
+        )
 
 
 def dataset_channel(session: Session, scope: Scope, dataset_version_id: UUID) -> Channel:
@@ -70,12 +84,8 @@ def blob_sizes(session: Session, scope: Scope, digests: Sequence[str]) -> dict[s
 
 
 def create_dataset(session: Session, principal: Principal, wanted: DatasetCreate) -> Dataset:
-    """A new dataset. Raises ProjectNotFound, DatasetKindUnavailable, DatasetNameTaken."""
+    """A new dataset. Raises ProjectNotFound, DatasetNameTaken."""
     project = get_project(session, principal.scope, wanted.project_id)
-    if wanted.kind not in BUILT_KINDS:
-        raise DatasetKindUnavailable(
-            f"datasets of kind '{wanted.kind}' are not available yet", available=sorted(BUILT_KINDS)
-        )
     dataset = Dataset(
         organization_id=principal.organization_id,
         project_id=project.id,
@@ -84,6 +94,8 @@ def create_dataset(session: Session, principal: Principal, wanted: DatasetCreate
         description=wanted.description,
         tags=dict(wanted.tags),
         created_by=principal.actor,
+        target_column=wanted.target_column,
+        column_types=dict(wanted.column_types),
     )
     if not DatasetRepository(session, principal.scope).add_dataset(dataset):
         raise DatasetNameTaken(f"the project has a dataset named '{wanted.name}'", name=wanted.name)
@@ -100,8 +112,24 @@ def get_dataset(session: Session, scope: Scope, dataset_id: UUID) -> Dataset:
 
 
 def count_labels(session: Session, scope: Scope, dataset_id: UUID) -> dict[str, int]:
-    """Files per label, as they are now."""
-    return DatasetRepository(session, scope).labels(dataset_id)
+    """Images or texts per label, as they are now; nothing of a table."""
+    repository = DatasetRepository(session, scope)
+    labels = repository.labels(dataset_id)
+    if set(labels) != {""}:
+        return labels
+    counts: Counter[str] = Counter()
+    for file in repository.attributes(dataset_id):
+        counts.update(file.get("labels", {}))
+    return {label: counts[label] for label in sorted(counts) if label}
+
+
+def count_contents(session: Session, scope: Scope, dataset_id: UUID) -> tuple[int, int]:
+    """(files, examples) of the dataset as it is now: an example is an image, a row of a table, a text."""
+    repository = DatasetRepository(session, scope)
+    files = repository.labels(dataset_id)
+    if set(files) != {""}:
+        return sum(files.values()), sum(files.values())
+    return files[""], sum(file["rows"] for file in repository.attributes(dataset_id))
 
 
 def list_datasets(
@@ -123,8 +151,12 @@ def update_dataset(
     *,
     description: str | None = None,
     tags: dict[str, str] | None = None,
+    target_column: str | None = None,
 ) -> Dataset:
-    """Change description or all tags; None leaves them. Raises DatasetNotFound."""
+    """Change description, all tags or a table's target; None leaves them, "" takes the target away.
+
+    Raises DatasetNotFound, TargetInvalid.
+    """
     dataset = DatasetRepository(session, principal.scope).dataset(dataset_id, lock=True)
     if dataset is None:
         raise dataset_not_found(dataset_id)
@@ -135,8 +167,20 @@ def update_dataset(
     if tags is not None:
         dataset.tags = dict(tags)
         changed.append("tags")
+    if target_column is not None:
+        _check_target(DatasetRepository(session, principal.scope), dataset, target_column)
+        dataset.target_column = target_column or None
+        changed.append("target_column")
     _record(session, principal, "dataset.update", dataset, {"changed": changed})
     return dataset
+
+
+def _check_target(repository: DatasetRepository, dataset: Dataset, target: str) -> None:
+    if dataset.kind != "tabular":
+        raise TargetInvalid(f"a dataset of kind '{dataset.kind}' has no columns", hint="leave `target_column` out")
+    columns = known_columns(repository.attributes(dataset.id))
+    if target and columns and target not in columns:
+        raise TargetInvalid(f"there is no column '{target}'", columns=sorted(columns)[:100])
 
 
 def delete_dataset(session: Session, principal: Principal, dataset_id: UUID) -> list[UUID]:

@@ -1,9 +1,10 @@
 """What can stop a use case of datasets.
 
-NotFound      DatasetNotFound · DatasetVersionNotFound · UploadNotFound · FileNotInVersion
-Conflict      DatasetNameTaken · DatasetHasVersions · UploadNotOpen · UploadIncomplete
-Invalid       DatasetKindUnavailable · PartNumberUnknown · PartSizeMismatch · TruncatedBody · UploadInvalid
-              InvalidFiles · SingleClass · TooFewFiles · SplitInvalid
+NotFound      DatasetNotFound · DatasetVersionNotFound · UploadNotFound · FileNotInVersion · FileNotInDataset
+              ImportNotFound
+Conflict      DatasetNameTaken · DatasetHasVersions · UploadNotOpen · UploadIncomplete · ImportEnded
+Invalid       DatasetKindUnusable · TargetInvalid · PartNumberUnknown · PartSizeMismatch · TruncatedBody · UploadInvalid
+              InvalidFiles · ImportSourceRefused · SingleClass · TooFewFiles · SplitInvalid
 """
 
 from backend.core.errors import Conflict, Invalid, NotFound
@@ -41,6 +42,14 @@ class FileNotInVersion(NotFound):
     remedy = "GET /api/v1/dataset-versions/{version_id}/files lists them"
 
 
+class FileNotInDataset(NotFound):
+    """The dataset holds no file with this digest."""
+
+    code = "file_not_in_dataset"
+    title = "File not in this dataset"
+    remedy = "GET /api/v1/datasets/{dataset_id}/preview names some"
+
+
 class DatasetNameTaken(Conflict):
     """The project has a dataset of this name."""
 
@@ -65,6 +74,30 @@ class UploadNotOpen(Conflict):
     remedy = "open a new upload"
 
 
+class ImportNotFound(NotFound):
+    """No such import in this organization."""
+
+    code = "import_not_found"
+    title = "Import not found"
+    remedy = "GET /api/v1/datasets/{dataset_id}/imports lists them"
+
+
+class ImportEnded(Conflict):
+    """The import has ended, and cannot be cancelled any more."""
+
+    code = "import_ended"
+    title = "The import has ended"
+    remedy = "start another import"
+
+
+class ImportSourceRefused(Invalid):
+    """The address is not one that imports may read from."""
+
+    code = "import_source_refused"
+    title = "The source is refused"
+    remedy = "give an https:// address on the internet or s3://bucket/key, and ask the operator about internal hosts"
+
+
 class UploadIncomplete(Conflict):
     """Parts are missing."""
 
@@ -73,12 +106,20 @@ class UploadIncomplete(Conflict):
     remedy = "put the missing parts, then complete the upload again"
 
 
-class DatasetKindUnavailable(Invalid):
-    """This kind of dataset is not built."""
+class DatasetKindUnusable(Invalid):
+    """The job reads datasets of another kind."""
 
-    code = "dataset_kind_unavailable"
-    title = "This kind of dataset is not available"
-    remedy = "use kind `image`"
+    code = "dataset_kind_unusable"
+    title = "A dataset of this kind cannot be used here"
+    remedy = "use a version of a dataset of kind `image`"
+
+
+class TargetInvalid(Invalid):
+    """The target column is missing, has rows without a value, or too many classes."""
+
+    code = "target_invalid"
+    title = "The target column is not valid"
+    remedy = "name a column of the table that has a value in every row"
 
 
 class PartNumberUnknown(Invalid):

@@ -12,19 +12,19 @@ from threading import BoundedSemaphore
 
 import msgspec
 
+from backend.datasets.problems import FileError
+
 FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
-CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
+PARQUET = "application/vnd.apache.parquet"
+CONTENT_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "parquet": PARQUET,
+}
 MAX_PIXELS = 64_000_000
 LARGE_PIXELS = 4_000_000
 _LARGE_AT_ONCE = BoundedSemaphore(2)
-
-
-class FileError(Exception):
-    """One file cannot be taken: a stable code and a sentence."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class ImageFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from backend.core.db import (
     Base,
     Identified,
+    Leased,
     Tagged,
     TenantOwned,
     Timestamped,
@@ -43,6 +44,10 @@ class Dataset(Identified, TenantOwned, Tagged, Timestamped, Base):
     kind: Mapped[str]
     description: Mapped[str]
     created_by: Mapped[str]
+    target_column: Mapped[str | None]
+    """Of a table: the column to be predicted."""
+    column_types: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    """Of a table: declared types by column; the others are found."""
 
 
 class Upload(Identified, TenantOwned, Timestamped, Base):
@@ -111,7 +116,7 @@ class DatasetFile(Identified, TenantOwned, Timestamped, Base):
     size_bytes: Mapped[int]
     label: Mapped[str]
     attributes: Mapped[dict[str, Any]]
-    """Of an image: width, height, mode."""
+    """Of an image: width, height, mode. Of a table or texts: rows, tally_sha256, and columns or labels."""
 
 
 class DatasetVersion(Identified, TenantOwned, Tagged, Timestamped, Base):
@@ -126,14 +131,59 @@ class DatasetVersion(Identified, TenantOwned, Tagged, Timestamped, Base):
     )
 
     dataset_id: Mapped[UUID]
+    kind: Mapped[str] = mapped_column(server_default="image")
     number: Mapped[int] = mapped_column(Integer)
     manifest_sha256: Mapped[str] = mapped_column(String(64))
     manifest_bytes: Mapped[int]
     file_count: Mapped[int] = mapped_column(Integer)
     size_bytes: Mapped[int]
     classes: Mapped[dict[str, Any]]
-    """Files per label, by split: {label: {split: count}}."""
+    """Examples per label, by split: {label: {split: count}}."""
     splits: Mapped[dict[str, Any]]
-    """Files per split: {split: count}."""
+    """Examples per split: {split: count}. An example is an image, a row of a table, a text."""
     split_seed: Mapped[int]
     created_by: Mapped[str]
+    target_column: Mapped[str | None]
+    tally_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Of a table or texts: the blob of what was counted of it."""
+
+    @property
+    def example_count(self) -> int:
+        """Images, rows or texts in all splits."""
+        return sum(self.splits.values())
+
+
+class DatasetImport(Identified, TenantOwned, Timestamped, Leased, Base):
+    """A file that the control worker fetches for a dataset. What has arrived lies in parts of a fixed size."""
+
+    __tablename__ = "dataset_imports"
+    __table_args__ = (
+        tenant_key(),
+        tenant_reference("dataset_id", "datasets"),
+        Index("ix_dataset_imports_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_dataset_imports_list", "organization_id", "dataset_id", "id"),
+    )
+
+    dataset_id: Mapped[UUID]
+    source: Mapped[str]
+    """`https://…` without its query, or `s3://bucket/key`: a query may be a credential."""
+    file_name: Mapped[str]
+    label: Mapped[str | None]
+    access_encrypted: Mapped[bytes | None]
+    """The whole address and the credentials; only while the import is open."""
+    status: Mapped[str]
+    status_reason: Mapped[str] = mapped_column(server_default="")
+    errors: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """Of a failed import: [{path, code, message}], at most a hundred."""
+    created_by: Mapped[str]
+    cancel_requested_at: Mapped[datetime | None]
+    received_bytes: Mapped[int] = mapped_column(server_default="0")
+    size_bytes: Mapped[int | None]
+    """As the source says; None = it has not said."""
+    entity_tag: Mapped[str | None]
+    """The source's word for this content: what has arrived counts while it stays."""
+    failed_tries: Mapped[int] = mapped_column(Integer, server_default="0")
+    """In a row, without a byte."""
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    file_count: Mapped[int] = mapped_column(Integer, server_default="0")

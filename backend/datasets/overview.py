@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
 from backend.core.pagination import PageRequest
-from backend.datasets.catalog import get_dataset
+from backend.datasets.catalog import count_contents, count_labels, get_dataset
 from backend.datasets.models import Dataset, DatasetFile, DatasetVersion, Upload
 from backend.datasets.overview_repository import OverviewRepository
 from backend.datasets.schemas import VersionCreate
@@ -21,7 +21,7 @@ from backend.datasets.versions import require_training, sizes_of
 
 @dataclass(frozen=True)
 class LabelTotal:
-    """What a dataset holds of one label."""
+    """What a dataset holds of one label: files, or texts, whose bytes are not counted one by one (0)."""
 
     label: str
     file_count: int
@@ -35,13 +35,15 @@ class DatasetTotals:
     labels: list[LabelTotal]
     file_count: int
     size_bytes: int
+    example_count: int
 
 
 @dataclass(frozen=True)
 class VersionPlan:
-    """What freezing would give. `splits`: files per split; `left_out`: files in none.
+    """What freezing would give. `splits`: examples per split; `left_out`: examples in none.
 
-    `classes`: files per label and split; None where chance decides it (a split that is not stratified).
+    `classes`: examples per label and split; None where chance decides it (a split that is not stratified), or where
+    the labels stand in a table that is read only when it is frozen.
     """
 
     splits: Mapping[str, int]
@@ -73,10 +75,15 @@ def newest_versions(session: Session, scope: Scope, dataset_ids: Collection[UUID
 
 
 def count_dataset(session: Session, scope: Scope, dataset_id: UUID) -> DatasetTotals:
-    """Files and bytes of a dataset, in all and by label."""
+    """Files, bytes and examples of a dataset, in all and by label."""
     rows = OverviewRepository(session, scope).label_totals(dataset_id)
     labels = [LabelTotal(label, files, size) for label, files, size in rows]
-    return DatasetTotals(labels, sum(one.file_count for one in labels), sum(one.size_bytes for one in labels))
+    files, size = sum(one.file_count for one in labels), sum(one.size_bytes for one in labels)
+    if [one.label for one in labels] != [""]:
+        return DatasetTotals(labels, files, size, files)
+    _, examples = count_contents(session, scope, dataset_id)
+    counted = count_labels(session, scope, dataset_id)
+    return DatasetTotals([LabelTotal(label, texts, 0) for label, texts in counted.items()], files, size, examples)
 
 
 def browse_files(
@@ -105,10 +112,12 @@ def plan_version(session: Session, scope: Scope, dataset_id: UUID, wanted: Versi
     Raises what `create_version` does: DatasetNotFound, SingleClass, SplitInvalid, TooFewFiles.
     """
     get_dataset(session, scope, dataset_id)
-    counts = {one.label: one.file_count for one in count_dataset(session, scope, dataset_id).labels}
+    totals = count_dataset(session, scope, dataset_id)
+    labelled = {one.label: one.file_count for one in totals.labels}
+    counts = labelled or ({"": totals.example_count} if totals.example_count else {})
     sizes = sizes_of(counts, wanted)
     left_out = sum(counts.values()) - sum(sizes.values())
-    if not wanted.stratify:
+    if not wanted.stratify or not labelled:
         return VersionPlan(sizes, left_out, None)
     shares = share_out(counts, sizes)
     require_training(counts, {label for label, files in shares["train"].items() if files})

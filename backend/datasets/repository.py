@@ -13,7 +13,7 @@ from backend.core.db import Scope
 from backend.core.ids import new_id
 from backend.core.names import find_named
 from backend.core.pagination import PageRequest, fetch_page
-from backend.datasets.models import Blob, Dataset, DatasetFile, DatasetVersion, Upload, UploadPart
+from backend.datasets.models import Blob, Dataset, DatasetFile, DatasetImport, DatasetVersion, Upload, UploadPart
 
 INSERT_ROWS = 2_000
 
@@ -39,6 +39,39 @@ class UnscopedUploadRepository:
         return set(self._session.scalars(select(Upload.id).where(Upload.id.in_(upload_ids), Upload.status == "open")))
 
 
+class UnscopedImportRepository:
+    """Imports of every organization, for the controller's sweep."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def open_among(self, import_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the imports that are open."""
+        return set(
+            self._session.scalars(
+                select(DatasetImport.id).where(DatasetImport.id.in_(import_ids), DatasetImport.ended_at.is_(None))
+            )
+        )
+
+
+class ImportRepository:
+    """Imports of one organization."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._own = DatasetImport.organization_id == scope.organization_id
+
+    def find(self, import_id: UUID, *, lock: bool = False) -> DatasetImport | None:
+        """One import."""
+        query = select(DatasetImport).where(self._own, DatasetImport.id == import_id)
+        return self._session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+    def page(self, page: PageRequest, *, dataset_id: UUID) -> tuple[list[DatasetImport], str | None]:
+        """One page of a dataset's imports, newest first, and the next page's cursor."""
+        query = select(DatasetImport).where(self._own, DatasetImport.dataset_id == dataset_id)
+        return fetch_page(self._session, query, page, keys=[DatasetImport.id])
+
+
 class DatasetRepository:
     """Datasets, their uploads, files and versions, and the organization's blobs."""
 
@@ -52,7 +85,7 @@ class DatasetRepository:
 
     # --- datasets ---
 
-    def add(self, row: DatasetVersion | Upload) -> None:
+    def add(self, row: DatasetVersion | Upload | DatasetImport) -> None:
         """Insert one row now, so that a broken constraint shows here."""
         self.session.add(row)
         self.session.flush()
@@ -104,6 +137,9 @@ class DatasetRepository:
         self.session.execute(delete(UploadPart).where(self._own(UploadPart), UploadPart.upload_id.in_(uploads)))
         self.session.execute(delete(DatasetFile).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id))
         self.session.execute(delete(Upload).where(self._own(Upload), Upload.dataset_id == dataset_id))
+        self.session.execute(
+            delete(DatasetImport).where(self._own(DatasetImport), DatasetImport.dataset_id == dataset_id)
+        )
         self.session.execute(delete(Dataset).where(self._own(Dataset), Dataset.id == dataset_id))
         return uploads
 
@@ -129,6 +165,44 @@ class DatasetRepository:
             )
         )
         return {row[0]: row[1] for row in rows}
+
+    def attributes(self, dataset_id: UUID) -> list[dict[str, Any]]:
+        """What the kind noted of each file, by path."""
+        return list(
+            self.session.scalars(
+                select(DatasetFile.attributes)
+                .where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
+                .order_by(DatasetFile.path)
+            )
+        )
+
+    def file_by_digest(self, dataset_id: UUID, sha256: str) -> DatasetFile | None:
+        """A file of the dataset with this content."""
+        return self.session.scalars(
+            select(DatasetFile)
+            .where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id, DatasetFile.sha256 == sha256)
+            .order_by(DatasetFile.path)
+            .limit(1)
+        ).one_or_none()
+
+    def samples(self, dataset_id: UUID, *, each: int) -> Sequence[Any]:
+        """The first files of every label by path: (label, path, sha256, size_bytes, attributes)."""
+        place = func.row_number().over(partition_by=DatasetFile.label, order_by=DatasetFile.path).label("place")
+        ranked = (
+            select(
+                DatasetFile.label,
+                DatasetFile.path,
+                DatasetFile.sha256,
+                DatasetFile.size_bytes,
+                DatasetFile.attributes,
+                place,
+            )
+            .where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
+            .subquery()
+        )
+        return self.session.execute(
+            select(ranked).where(ranked.c.place <= each).order_by(ranked.c.label, ranked.c.path)
+        ).all()
 
     def labels(self, dataset_id: UUID) -> dict[str, int]:
         """Files per label."""

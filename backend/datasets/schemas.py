@@ -1,12 +1,21 @@
 """What the API takes and gives about datasets, uploads and versions."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from backend.core.fields import Description, Flag, ResourceName, Tags
+from backend.datasets.columns import ColumnType
 
 MAX_UPLOAD_BYTES = 16 * 1024**3
 MIN_PART_BYTES = 1024
@@ -25,6 +34,12 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("must have printable characters only")
+    return name
+
+
 def _whole(size: object) -> object:
     """JSON knows one kind of number: 20.0 is a count, while 1.0 is a fraction."""
     return int(size) if isinstance(size, float) and size > 1 and size.is_integer() else size
@@ -32,6 +47,9 @@ def _whole(size: object) -> object:
 
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain_name)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_plain_name)]
+ColumnName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, strip_whitespace=True), AfterValidator(_printable)
+]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="lower-case hex")]
 Size = Annotated[
     Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)],
@@ -49,15 +67,26 @@ class DatasetCreate(BaseModel):
     kind: Literal["image", "tabular", "text"]
     description: Description = ""
     tags: Tags = Field(default_factory=dict)
+    target_column: ColumnName | None = Field(default=None, description="of a table: what is to be predicted")
+    column_types: dict[ColumnName, ColumnType] = Field(
+        default_factory=dict, max_length=1000, description="of a table: types to insist on; the others are found"
+    )
+
+    @model_validator(mode="after")
+    def _refuse_columns_of_what_has_none(self) -> Self:
+        if self.kind != "tabular" and (self.target_column is not None or self.column_types):
+            raise ValueError("only a dataset of kind 'tabular' has columns")
+        return self
 
 
 class DatasetUpdate(BaseModel):
-    """Changes; what is left out stays. `tags` replaces all tags."""
+    """Changes; what is left out stays. `tags` replaces all tags; an empty `target_column` takes it away."""
 
     model_config = ConfigDict(extra="forbid")
 
     description: Description | None = None
     tags: Tags | None = None
+    target_column: ColumnName | Literal[""] | None = None
 
 
 class DatasetRead(BaseModel):
@@ -71,19 +100,27 @@ class DatasetRead(BaseModel):
     kind: str
     description: str
     tags: dict[str, str]
+    target_column: str | None
+    column_types: dict[str, str]
     created_by: str
     created_at: datetime
 
 
 class DatasetDetail(DatasetRead):
-    """A dataset, and its files per label."""
+    """A dataset, and its images or texts per label. An example is an image, a row of a table, a text."""
 
     file_count: int
+    example_count: int
     labels: dict[str, int]
 
 
 class UploadCreate(BaseModel):
-    """A file to be uploaded in parts. With `label` it is one image; without, a ZIP archive of `label/name.png`."""
+    """A file to be uploaded in parts, by the dataset's kind.
+
+    `image`: a ZIP archive of `label/name.png`, or one image with its `label`. `tabular`: `.csv` or `.csv.gz` with a
+    header. `text`: `.jsonl` of `{"text": …, "label": …}`, `.csv` with the columns text and label (both also `.gz`),
+    a ZIP archive of `label/name.txt`, or one `.txt` with its `label`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -160,17 +197,23 @@ class VersionUpdate(BaseModel):
 
 
 class VersionRead(BaseModel):
-    """A dataset version. `classes`: files per label and split; `splits`: files per split."""
+    """A dataset version. `classes`: examples per label and split; `splits`: examples per split.
+
+    The files of a table's or texts' version are its splits, as Parquet.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     dataset_id: UUID
+    kind: str
     number: int
     manifest_sha256: str
     manifest_bytes: int
     file_count: int
+    example_count: int
     size_bytes: int
+    target_column: str | None
     classes: dict[str, dict[str, int]]
     splits: dict[str, int]
     split_seed: int
@@ -180,7 +223,10 @@ class VersionRead(BaseModel):
 
 
 class FileRead(BaseModel):
-    """A file of a version. Its content: `GET /api/v1/dataset-versions/{id}/files/{sha256}`."""
+    """A file of a version. Its content: `GET /api/v1/dataset-versions/{id}/files/{sha256}`.
+
+    Width and height are an image's, in pixels; 0 of what is none.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -7,6 +7,8 @@ worker's.
 
 from backend.datasets.catalog import (
     blob_sizes,
+    check_trainable,
+    count_contents,
     count_labels,
     create_dataset,
     dataset_channel,
@@ -19,6 +21,7 @@ from backend.datasets.catalog import (
     update_dataset,
     version_digests,
 )
+from backend.datasets.imports import cancel_import, get_import, list_imports, start_import
 from backend.datasets.overview import (
     browse_files,
     count_dataset,
@@ -29,7 +32,8 @@ from backend.datasets.overview import (
     plan_version,
     search_datasets,
 )
-from backend.datasets.sweep import expire_uploads, remove_orphans
+from backend.datasets.previews import describe_file, preview_dataset, preview_version
+from backend.datasets.sweep import expire_uploads, remove_orphans, remove_orphans_of_imports
 from backend.datasets.uploads import (
     abort_upload,
     complete_upload,
@@ -55,8 +59,11 @@ __all__ = [
     "abort_upload",
     "blob_sizes",
     "browse_files",
+    "cancel_import",
+    "check_trainable",
     "compare_versions",
     "complete_upload",
+    "count_contents",
     "count_dataset",
     "count_files",
     "count_labels",
@@ -64,16 +71,19 @@ __all__ = [
     "create_version",
     "dataset_channel",
     "delete_dataset",
+    "describe_file",
     "expected_part_bytes",
     "expire_uploads",
     "find_file",
     "find_in_version",
     "find_named",
     "get_dataset",
+    "get_import",
     "get_upload",
     "get_version",
     "list_datasets",
     "list_files",
+    "list_imports",
     "list_uploads",
     "list_versions",
     "newest_versions",
@@ -81,10 +91,14 @@ __all__ = [
     "open_upload",
     "open_uploads",
     "plan_version",
+    "preview_dataset",
+    "preview_version",
     "record_blob",
     "remove_orphans",
+    "remove_orphans_of_imports",
     "remove_parts",
     "search_datasets",
+    "start_import",
     "store_part",
     "tag_version",
     "update_dataset",

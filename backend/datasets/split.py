@@ -8,7 +8,7 @@ generator whose stream could change with a version of Python.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from backend.datasets.errors import SplitInvalid, TooFewFiles
 
 SPLITS = ("train", "validation", "test")
 
-Key = TypeVar("Key", bound=Hashable)
+Key = TypeVar("Key", int, str)
 
 
 def apportion(total: int, shares: Mapping[Key, Fraction]) -> dict[Key, int]:
@@ -80,17 +80,17 @@ def assign_splits(labels: Mapping[str, str], sizes: Mapping[str, int], *, seed: 
     return assigned
 
 
-def share_out(counts: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Files by split and label: every label's share of exactly `sizes[split]` files; empty splits are absent.
+def share_out(counts: Mapping[Key, int], sizes: Mapping[str, int]) -> dict[str, dict[Key, int]]:
+    """Examples by split and stratum: every one's share of exactly `sizes[split]`; empty splits are absent.
 
-    `counts`: files by label, at least as many as `sizes` asks for.
+    `counts`: examples by stratum, at least as many as `sizes` asks for.
     """
-    left = Counter({label: counts[label] for label in sorted(counts)})
-    shares: dict[str, dict[str, int]] = {}
+    left = Counter({stratum: counts[stratum] for stratum in sorted(counts)})
+    shares: dict[str, dict[Key, int]] = {}
     for split in SPLITS:
         if size := sizes.get(split, 0):
             remaining = left.total()
-            shares[split] = apportion(size, {label: Fraction(size * count, remaining) for label, count in left.items()})
+            shares[split] = apportion(size, {each: Fraction(size * count, remaining) for each, count in left.items()})
             left.subtract(shares[split])
     return shares
 

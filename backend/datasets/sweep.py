@@ -8,7 +8,8 @@ from uuid import UUID
 
 from backend.core.db import Database, Scope, act_as
 from backend.core.storage import ObjectStore
-from backend.datasets.repository import DatasetRepository, UnscopedUploadRepository
+from backend.datasets import fetching
+from backend.datasets.repository import DatasetRepository, UnscopedImportRepository, UnscopedUploadRepository
 from backend.datasets.uploads import PARTS_PREFIX, end_upload, remove_parts
 
 ACTOR = "system:datasets"
@@ -42,4 +43,18 @@ def remove_orphans(database: Database, storage: ObjectStore) -> int:
     orphans = {upload_id: owners[upload_id] for upload_id in owners if upload_id not in still_open}
     for upload_id, organization_id in orphans.items():
         remove_parts(storage, Scope(organization_id), upload_id)
+    return len(orphans)
+
+
+def remove_orphans_of_imports(database: Database, storage: ObjectStore) -> int:
+    """Remove parts whose import has ended; how many imports had some. Role *controller*."""
+    owners: dict[UUID, UUID] = {}
+    for key in storage.keys(fetching.PARTS_PREFIX):
+        _, organization, imported, _ = key.split("/")
+        owners[UUID(imported)] = UUID(organization)
+    with database.unit_of_work() as session:
+        still_open = UnscopedImportRepository(session).open_among(owners)
+    orphans = {import_id: owners[import_id] for import_id in owners if import_id not in still_open}
+    for import_id, organization_id in orphans.items():
+        fetching.remove_parts(storage, Scope(organization_id), import_id)
     return len(orphans)

@@ -7,9 +7,7 @@ open, and completing it again does the same.
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from itertools import islice
 from typing import IO
 from uuid import UUID
 
@@ -23,7 +21,6 @@ from backend.core.errors import DomainError
 from backend.core.lifecycle import record_creation, transition
 from backend.core.pagination import PageRequest
 from backend.core.storage import CHUNK_BYTES, DigestMismatch, ObjectMissing, ObjectStore, Received
-from backend.datasets.archive import conflicts, content_reader, read_upload, refused
 from backend.datasets.catalog import dataset_not_found, get_dataset
 from backend.datasets.errors import (
     InvalidFiles,
@@ -34,7 +31,8 @@ from backend.datasets.errors import (
     UploadNotFound,
     UploadNotOpen,
 )
-from backend.datasets.images import ImageFile
+from backend.datasets.ingest import record, store, what_is_known
+from backend.datasets.kinds import ENDINGS, READERS, Incoming, NewFile
 from backend.datasets.models import Upload, UploadPart
 from backend.datasets.repository import DatasetRepository
 from backend.datasets.schemas import MAX_PARTS, UploadCreate
@@ -43,18 +41,18 @@ from backend.datasets.states import UPLOAD_TRANSITIONS
 KIND = "upload"
 PARTS_PREFIX = "uploads/"
 LIFETIME = timedelta(days=7)
-WRITERS = 8
-WRITE_BATCH = 256
 MISSING_SHOWN = 1000
 
 
 def open_upload(
     session: Session, principal: Principal, dataset_id: UUID, wanted: UploadCreate, *, max_part_bytes: int
 ) -> Upload:
-    """A new upload. Raises DatasetNotFound, UploadInvalid (parts too large or too many)."""
+    """A new upload. Raises DatasetNotFound, UploadInvalid (no such file for this kind; parts too large or too many)."""
     repository = DatasetRepository(session, principal.scope)
-    if repository.dataset(dataset_id, lock=True) is None:
+    dataset = repository.dataset(dataset_id, lock=True)
+    if dataset is None:
         raise dataset_not_found(dataset_id)
+    check_name(dataset.kind, wanted.file_name, wanted.label)
     if wanted.part_size_bytes > max_part_bytes:
         raise UploadInvalid(f"a part has at most {max_part_bytes} bytes", max_part_size_bytes=max_part_bytes)
     now = database_now(session)
@@ -79,6 +77,16 @@ def open_upload(
     repository.add(upload)
     record_creation(session, KIND, upload, reason=upload.status_reason, actor=principal.actor)
     return upload
+
+
+def check_name(kind: str, file_name: str, label: str | None) -> None:
+    """Whether a dataset of this kind takes such a file. Raises UploadInvalid."""
+    if label is not None and kind == "tabular":
+        raise UploadInvalid("rows of a table have no label", hint="leave `label` out; a table has a target column")
+    endings = ENDINGS[kind, label is not None]
+    if endings and not file_name.lower().endswith(endings):
+        hint = f"give it a name that ends in one of {', '.join(endings)}"
+        raise UploadInvalid(f"a dataset of kind '{kind}' takes no file named '{file_name}'", hint=hint)
 
 
 def get_upload(session: Session, scope: Scope, upload_id: UUID) -> tuple[Upload, Sequence[UploadPart]]:
@@ -163,13 +171,13 @@ def complete_upload(database: Database, storage: ObjectStore, principal: Princip
         if upload.status == "completed":
             return upload
         _require_all_parts(_open_upload(repository, upload_id), repository.parts(upload_id))
-        known = repository.digests_by_path(upload.dataset_id)
+        kind, known = what_is_known(repository, upload.dataset_id)
     try:
         with storage.joined(_part_keys(scope, upload)) as file:
             _check_digest(file, upload.sha256)
-            images = read_upload(file, file_name=upload.file_name, label=upload.label, known=known)
-            _store_images(storage, scope, file, images)
-        upload = _record_files(database, principal, upload_id, images)
+            with READERS[kind](file, upload.file_name, upload.label, known) as incoming:
+                store(storage, scope, incoming)
+        upload = _record_files(database, principal, upload_id, incoming)
     except ObjectMissing as error:
         raise UploadNotOpen("parts of this upload are gone: it was ended meanwhile") from error
     except (DigestMismatch, InvalidFiles) as error:
@@ -202,48 +210,23 @@ def _check_digest(file: IO[bytes], declared: str) -> None:
         raise DigestMismatch(f"declared SHA-256 {declared}, received {digest.hexdigest()}")
 
 
-def _store_images(storage: ObjectStore, scope: Scope, file: IO[bytes], images: list[ImageFile]) -> None:
-    """Put every image's content; each writer holds one, so memory stays flat."""
-    with content_reader(file, images) as read, ThreadPoolExecutor(WRITERS) as writers:
-
-        def put(image: ImageFile) -> None:
-            storage.put_blob_bytes(scope.organization_id, image.sha256, read(image))
-
-        # In batches: an archive may hold more images than there should be futures.
-        waiting = iter(images)
-        while batch := list(islice(waiting, WRITE_BATCH)):
-            list(writers.map(put, batch))
-
-
-def _record_files(database: Database, principal: Principal, upload_id: UUID, images: list[ImageFile]) -> Upload:
+def _record_files(database: Database, principal: Principal, upload_id: UUID, incoming: Incoming) -> Upload:
     with database.unit_of_work(principal.scope) as session:
         repository = DatasetRepository(session, principal.scope)
         upload = _locked(repository, upload_id)
         if upload.status == "completed":
             return upload
         _open_upload(repository, upload_id)
-        # Two uploads of one dataset record one after the other, so that none overwrites a path of the other.
-        repository.dataset(upload.dataset_id, lock=True)
-        known = repository.digests_by_path(upload.dataset_id)
-        if changed := conflicts(images, known):
-            raise refused(changed)
-        fresh = [image for image in images if image.path not in known]
-        repository.add_blobs({image.sha256: image.size_bytes for image in fresh})
-        repository.add_files(upload.dataset_id, upload.id, [_file_row(image) for image in fresh])
-        upload.file_count = len(images)
+        record(repository, upload.dataset_id, upload.id, files=incoming.files, blobs=incoming.blobs)
+        upload.file_count = len(incoming.files)
         upload.completed_at = database_now(session)
-        end_upload(session, principal.actor, upload, "completed", reason=f"{len(images)} files")
+        end_upload(session, principal.actor, upload, "completed", reason=_what_came(incoming.files))
     return upload
 
 
-def _file_row(image: ImageFile) -> dict[str, object]:
-    return {
-        "path": image.path,
-        "sha256": image.sha256,
-        "size_bytes": image.size_bytes,
-        "label": image.label,
-        "attributes": {"width": image.width, "height": image.height, "mode": image.mode},
-    }
+def _what_came(files: Sequence[NewFile]) -> str:
+    examples = sum(file.attributes.get("rows", 0) for file in files)
+    return f"{examples} rows" if examples else f"{len(files)} files"
 
 
 def _record_failure(database: Database, principal: Principal, upload_id: UUID, error: DomainError) -> None:

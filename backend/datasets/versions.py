@@ -21,6 +21,15 @@ from backend.core.storage import ObjectStore
 from backend.datasets.catalog import dataset_not_found, get_dataset, get_version
 from backend.datasets.comparison import Comparison, compare
 from backend.datasets.errors import FileNotInVersion, SingleClass, TooFewFiles
+from backend.datasets.freezing import (
+    assign_rows,
+    count_classes,
+    count_strata,
+    fetched,
+    source_of,
+    strata_of,
+    write_splits,
+)
 from backend.datasets.images import content_type
 from backend.datasets.manifest import ManifestRow, page_of, position_of, read_manifest, write_manifest
 from backend.datasets.models import Dataset, DatasetVersion
@@ -34,21 +43,51 @@ KIND = "dataset_version"
 def create_version(
     database: Database, storage: ObjectStore, principal: Principal, dataset_id: UUID, wanted: VersionCreate
 ) -> DatasetVersion:
-    """Freeze the dataset's files. Raises DatasetNotFound, SingleClass, SplitInvalid, TooFewFiles."""
+    """Freeze the dataset's files. Raises DatasetNotFound, SingleClass, SplitInvalid, TargetInvalid, TooFewFiles."""
     scope = principal.scope
     with database.unit_of_work(scope) as session:
         # In this order: a dataset that is there afterwards was there with all of these files.
         files = DatasetRepository(session, scope).files(dataset_id)
-        get_dataset(session, scope, dataset_id)
-    rows = _split_files(files, wanted)
+        dataset = get_dataset(session, scope, dataset_id)
+    version = DatasetVersion(
+        organization_id=principal.organization_id,
+        dataset_id=dataset_id,
+        kind=dataset.kind,
+        split_seed=wanted.seed,
+        tags=dict(wanted.tags),
+        created_by=principal.actor,
+        target_column=dataset.target_column,
+    )
+    if dataset.kind == "image":
+        rows = _split_files(files, wanted)
+        _describe(version, rows)
+        blobs: dict[str, int] = {}
+    else:
+        rows, blobs = _split_rows(storage, version, files, wanted)
     manifest = write_manifest(rows)
     sha256 = hashlib.sha256(manifest).hexdigest()
     storage.put_blob(scope.organization_id, sha256, [manifest])
-    version = _describe(rows, wanted, principal)
-    version.dataset_id, version.manifest_sha256, version.manifest_bytes = dataset_id, sha256, len(manifest)
+    version.manifest_sha256, version.manifest_bytes = sha256, len(manifest)
+    version.file_count, version.size_bytes = len(rows), sum(row.size_bytes for row in rows)
     with database.unit_of_work(scope) as session:
-        _record(session, principal, version)
+        _record(session, principal, version, blobs | {sha256: len(manifest)})
     return version
+
+
+def _split_rows(
+    storage: ObjectStore, version: DatasetVersion, files: Sequence[Any], wanted: VersionCreate
+) -> tuple[list[ManifestRow], dict[str, int]]:
+    """Rows of a table, or texts: stored split by split. Returns the manifest's rows, and sizes by digest."""
+    source = source_of(version.kind, files, version.target_column)
+    with fetched(storage, version.organization_id, source.blobs) as sources:
+        strata = strata_of(source, sources)
+        sizes = sizes_of(count_strata(strata), wanted)
+        splits = assign_rows(strata, sizes, seed=wanted.seed, stratify=wanted.stratify)
+        version.classes = count_classes(strata, splits)
+        require_training(version.classes, {label for label, counts in version.classes.items() if counts["train"]})
+        version.splits = sizes
+        rows, version.tally_sha256, blobs = write_splits(storage, version.organization_id, source, sources, splits)
+    return rows, blobs
 
 
 def _split_files(files: Sequence[Any], wanted: VersionCreate) -> list[ManifestRow]:
@@ -73,43 +112,38 @@ def _split_files(files: Sequence[Any], wanted: VersionCreate) -> list[ManifestRo
 
 
 def sizes_of(counts: Mapping[str, int], wanted: VersionCreate) -> dict[str, int]:
-    """Files per split, from files per label. Raises TooFewFiles, SingleClass, SplitInvalid."""
+    """Examples per split, from examples per label; "" = they have none.
+
+    Raises TooFewFiles, SingleClass, SplitInvalid.
+    """
     if not counts:
-        raise TooFewFiles("the dataset holds no files", hint="upload an archive of images first", files=0)
-    if len(counts) == 1:
-        raise SingleClass(f"every file has the label '{next(iter(counts))}'; a classifier needs at least two labels")
+        raise TooFewFiles("the dataset holds no files", hint="upload something first", files=0)
+    if len(counts) == 1 and "" not in counts:
+        raise SingleClass(f"everything has the label '{next(iter(counts))}'; a classifier needs at least two labels")
     return split_sizes(sum(counts.values()), {str(split): size for split, size in wanted.splits.items()})
 
 
 def require_training(labels: Iterable[str], trained: Collection[str]) -> None:
-    """Raise TooFewFiles where a label has no file in train."""
+    """Raise TooFewFiles where a label has nothing in train."""
     untrained = sorted(set(labels) - set(trained))
     if untrained:
-        raise TooFewFiles(f"train would hold no file of the label '{untrained[0]}'", labels=untrained[:100])
+        raise TooFewFiles(f"train would hold nothing of the label '{untrained[0]}'", labels=untrained[:100])
 
 
-def _describe(rows: Sequence[ManifestRow], wanted: VersionCreate, principal: Principal) -> DatasetVersion:
+def _describe(version: DatasetVersion, rows: Sequence[ManifestRow]) -> None:
     classes: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         classes[row.label][row.split] += 1
-    return DatasetVersion(
-        organization_id=principal.organization_id,
-        file_count=len(rows),
-        size_bytes=sum(row.size_bytes for row in rows),
-        classes={label: {split: classes[label][split] for split in SPLITS} for label in sorted(classes)},
-        splits={split: sum(counts[split] for counts in classes.values()) for split in SPLITS},
-        split_seed=wanted.seed,
-        tags=dict(wanted.tags),
-        created_by=principal.actor,
-    )
+    version.classes = {label: {split: classes[label][split] for split in SPLITS} for label in sorted(classes)}
+    version.splits = {split: sum(counts[split] for counts in classes.values()) for split in SPLITS}
 
 
-def _record(session: Session, principal: Principal, version: DatasetVersion) -> None:
+def _record(session: Session, principal: Principal, version: DatasetVersion, blobs: dict[str, int]) -> None:
     repository = DatasetRepository(session, principal.scope)
     if repository.dataset(version.dataset_id, lock=True) is None:
         raise dataset_not_found(version.dataset_id)
     version.number = repository.next_number(version.dataset_id)
-    repository.add_blobs({version.manifest_sha256: version.manifest_bytes})
+    repository.add_blobs(blobs)
     repository.add(version)
     _audit(session, principal, "dataset_version.create", version, {"manifest_sha256": version.manifest_sha256})
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter, status
 
 from backend.core.http import Transaction, Writer
 from backend.core.problems import raises
-from backend.datasets.errors import DatasetVersionNotFound
+from backend.datasets.errors import DatasetKindUnusable, DatasetVersionNotFound
 from backend.fleet.errors import InstanceTypeUnknown
 from backend.jobs.api import job_read
 from backend.jobs.errors import SUBMITTED
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["training jobs"])
 @router.post(
     "/training-jobs",
     status_code=status.HTTP_201_CREATED,
-    responses=raises(*SUBMITTED, DatasetVersionNotFound, ModelNameTaken),
+    responses=raises(*SUBMITTED, DatasetKindUnusable, DatasetVersionNotFound, ModelNameTaken),
 )
 def create_training_job(session: Transaction, principal: Writer, body: TrainingJobCreate) -> JobRead:
     """Train on a dataset version; the best weights become the next version of `model_name`."""

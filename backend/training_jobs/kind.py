@@ -29,7 +29,7 @@ class TrainingKind:
     def check(self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         """The dataset version exists in this organization; the schema has checked the rest."""
         del parameters
-        datasets.get_version(session, scope, input_id(inputs, CHANNEL))
+        datasets.check_trainable(session, scope, input_id(inputs, CHANNEL))
 
     def channels(self, session: Session, scope: Scope, job: Job) -> list[Channel]:
         """The dataset version as channel `training`."""

@@ -20,6 +20,7 @@ TITLES: dict[object, str] = {
     "ENDPOINT": "Endpoint",
     "REPLICA": "Replica",
     "UPLOAD_TRANSITIONS": "Upload",
+    "IMPORT_TRANSITIONS": "Dataset import",
     "APPROVAL_TRANSITIONS": "Model version (approval status)",
     ("fleet", "TRANSITIONS"): "Instance",
 }

@@ -14,6 +14,7 @@ from backend.core.auth import Principal
 from backend.core.errors import DomainError
 from backend.core.pagination import PageRequest
 from backend.datasets import service
+from backend.datasets.errors import TargetInvalid
 from backend.datasets.models import Dataset
 from backend.datasets.schemas import DatasetCreate, DatasetUpdate
 from backend.projects import service as projects
@@ -188,12 +189,16 @@ def overview(back: Backstage, viewer: Principal, dataset_id: str) -> dict[str, A
         uploads, more_uploads = service.list_uploads(session, viewer.scope, key, page)
         waiting = service.open_uploads(session, viewer.scope, key, limit=OPEN_SHOWN)
         versions, more_versions = service.list_versions(session, viewer.scope, key, page)
+    preview = None
+    if dataset.kind != "image":
+        preview = service.preview_dataset(back.database, back.storage, viewer.scope, key)
     stored = {upload.id: count for upload, count in waiting}
     return {
         "viewer": viewer,
         "dataset": dataset,
         "kind": kind_of(dataset.kind),
         "contents": Contents.of(totals),
+        "preview": preview,
         "uploads": [UploadView.of(row, stored.get(row.id)) for row in uploads],
         "more_uploads": bool(more_uploads),
         "waiting": [UploadView.of(row, count) for row, count in waiting],
@@ -256,9 +261,16 @@ def update_dataset(
     if wanted is None:
         return _settings(request, viewer, pages, platform, back, dataset_id, form)
     words, tags = wanted.description or "", wanted.tags or {}
-    with back.tenant(viewer) as session:
-        changed = service.update_dataset(session, viewer, parse_id(dataset_id), description=words, tags=tags)
-        said = pages.say(request, "Dataset %(name)s was changed.", name=changed.name)
+    target = (wanted.target_column or "") if "target_column" in typed else None
+    try:
+        with back.tenant(viewer) as session:
+            changed = service.update_dataset(
+                session, viewer, parse_id(dataset_id), description=words, tags=tags, target_column=target
+            )
+            said = pages.say(request, "Dataset %(name)s was changed.", name=changed.name)
+    except TargetInvalid as error:
+        form.errors["target_column"] = f"{error.detail[:1].upper()}{error.detail[1:]}."
+        return _settings(request, viewer, pages, platform, back, dataset_id, form)
     return flash.go_on(request, f"/data/{dataset_id}", said)
 
 
@@ -298,7 +310,11 @@ def _settings(
         dataset = dataset_view(session, viewer, dataset_id)
         files = service.count_files(session, viewer.scope, [UUID(dataset.id)]).get(UUID(dataset.id), 0)
     form = form or Form()
-    form.values = form.values or {"description": dataset.description, "tags:lines": typed_lines(dataset.tags)}
+    form.values = form.values or {
+        "description": dataset.description,
+        "tags:lines": typed_lines(dataset.tags),
+        "target_column": dataset.target_column or "",
+    }
     code = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
     context = framed(platform, viewer, dataset=dataset, file_count=files, form=form)
     return pages.respond(request, "data/edit.html", context, status_code=code)

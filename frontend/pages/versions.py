@@ -85,6 +85,9 @@ def _show(
         viewer,
         **context,
         files=[FileView.in_version(str(row.id), one) for one in rows],
+        preview=None
+        if row.kind == "image"
+        else service.preview_version(back.database, back.storage, viewer.scope, row.id),
         split=split,
         label=label,
         first=_address(row.id, here) if cursor else "",

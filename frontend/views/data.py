@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from backend.datasets.catalog import BUILT_KINDS
 from backend.datasets.comparison import ChangedFile
 from backend.datasets.manifest import ManifestRow
-from backend.datasets.models import Dataset, DatasetFile, DatasetVersion, Upload
+from backend.datasets.models import Dataset, DatasetFile, DatasetImport, DatasetVersion, Upload
 from backend.datasets.overview import DatasetTotals
 from backend.datasets.split import SPLITS
 
@@ -27,6 +27,12 @@ class DataKind:
 
 KINDS = {
     "image": DataKind(name="image", endings=(".zip", ".png", ".jpg", ".jpeg"), labelled=(".png", ".jpg", ".jpeg")),
+    "tabular": DataKind(name="tabular", endings=(".csv", ".csv.gz")),
+    "text": DataKind(
+        name="text",
+        endings=(".jsonl", ".ndjson", ".csv", ".jsonl.gz", ".ndjson.gz", ".csv.gz", ".zip", ".txt"),
+        labelled=(".txt",),
+    ),
 }
 """Kinds with pages of their own; `available` are those that the platform takes too."""
 
@@ -109,6 +115,7 @@ class DatasetView:
     tags: Mapping[str, str]
     file_count: int | None
     """None where a page does not ask: counting 100,000 files takes its time."""
+    target_column: str | None
     newest: VersionView | None
     created_at: datetime
 
@@ -123,6 +130,7 @@ class DatasetView:
             project_id=str(dataset.project_id),
             project_name=project_name,
             tags=dataset.tags,
+            target_column=dataset.target_column,
             file_count=file_count,
             newest=VersionView.of(newest) if newest else None,
             created_at=dataset.created_at,
@@ -131,17 +139,23 @@ class DatasetView:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a dataset holds: files per label, the most numerous first."""
+    """What a dataset holds: files or texts per label, the most numerous first."""
 
     file_count: int
     size_bytes: int
+    example_count: int
     labels: Sequence[tuple[str, int]]
 
     @classmethod
     def of(cls, totals: DatasetTotals) -> Self:
         """From the counts."""
         labels = sorted(((one.label, one.file_count) for one in totals.labels), key=lambda one: (-one[1], one[0]))
-        return cls(file_count=totals.file_count, size_bytes=totals.size_bytes, labels=labels)
+        return cls(
+            file_count=totals.file_count,
+            size_bytes=totals.size_bytes,
+            example_count=totals.example_count,
+            labels=labels,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +191,40 @@ class UploadView:
             stored=stored,
             created_at=upload.created_at,
             expires_at=upload.expires_at,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportView:
+    """A file that the platform fetches."""
+
+    id: str
+    source: str
+    file_name: str
+    label: str | None
+    status: str
+    reason: str
+    errors: Sequence[Mapping[str, str]]
+    received_bytes: int
+    size_bytes: int | None
+    ended: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: DatasetImport) -> Self:
+        """From the row."""
+        return cls(
+            id=str(row.id),
+            source=row.source,
+            file_name=row.file_name,
+            label=row.label,
+            status=row.status,
+            reason=row.status_reason,
+            errors=row.errors,
+            received_bytes=row.received_bytes,
+            size_bytes=row.size_bytes,
+            ended=row.ended_at is not None,
+            created_at=row.created_at,
         )
 
 

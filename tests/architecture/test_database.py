@@ -20,6 +20,8 @@ CROSSES_TENANTS = {
     "backend/billing/charging.py": "acts as the tenant whose usage is rated",
     "backend/core/http.py": "finds whose credential it is, then becomes that tenant's in the same transaction",
     "backend/core/idempotency.py": "within the caller's tenant; purging is the controller's",
+    "backend/datasets/fetching.py": "acts as the tenant whose import is leased",
+    "backend/datasets/importing.py": "acts as the tenant whose import is leased",
     "backend/datasets/sweep.py": "finds whose uploads are over, then acts as that tenant",
     "backend/endpoints/gateway_api.py": "reads the routing table by a gateway's token, through a function",
     "backend/fleet/agent_auth.py": "finds whose instance token it is, through a function",
@@ -36,6 +38,7 @@ CROSSES_TENANTS = {
     "worker/tasks/endpoints.py": "leases endpoints, then acts as their tenant",
     "worker/tasks/fleet.py": "leases instances, then acts as their tenant",
     "worker/tasks/idempotency.py": "purges kept answers that are over",
+    "worker/tasks/imports.py": "leases imports, then acts as their tenant",
     "worker/tasks/jobs.py": "leases jobs, then acts as their tenant",
     "worker/undisturbed.py": "counts due instances of all tenants; acts for none",
 }

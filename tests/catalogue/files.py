@@ -9,6 +9,7 @@ from tests.datasets.files import png
 FILES = {
     "zero.png": png(0),
     "letter.txt": b"This is no archive.",
+    "table.csv": b"height,kind\n1,a\n2,b\n",
     "2049.bin": b"x" * 2049,
     "3-MiB.jsonl": b"x" * (3 * 1024 * 1024),
     "9-MiB.json": b" " * (9 * 1024 * 1024),

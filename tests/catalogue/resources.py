@@ -7,6 +7,7 @@ from tests.catalogue.files import open_upload
 
 PROJECT = {"project_id": "{project_id}"}
 NO_DIGEST = "0" * 64
+JOB = {**PROJECT, "name": "of-rows", "instance_type": "{instance_type}"}
 
 
 def variants(*weights: int, version: str = "{model_version_id}", names: str = "ab") -> dict[str, Any]:
@@ -21,7 +22,18 @@ def variants(*weights: int, version: str = "{model_version_id}", names: str = "a
 DATASETS = (
     Cause("dataset_not_found", get(f"/datasets/{NOBODY}")),
     Cause("dataset_name_taken", post("/datasets", {**PROJECT, "name": "digits", "kind": "image"})),
-    Cause("dataset_kind_unavailable", post("/datasets", {**PROJECT, "name": "prose", "kind": "text"})),
+    Cause("dataset_kind_unusable",
+          post("/training-jobs", {**JOB, "dataset_version_id": "{table_id}", "model_name": "table"}), before=(
+        post("/datasets", {**PROJECT, "name": "table", "kind": "tabular"}, saves={"dataset_of_rows_id": "id"}),
+        open_upload("table.csv", "{dataset_of_rows_id}"),
+        put("/uploads/{own_id}/parts/1", file="table.csv"),
+        post("/uploads/{own_id}/complete"),
+        post("/datasets/{dataset_of_rows_id}/versions", {"splits": {"train": 2}}, saves={"table_id": "id"}))),
+    Cause("target_invalid", patch("/datasets/{dataset_id}", {"target_column": "species"})),
+    Cause("file_not_in_dataset", get(f"/datasets/{{dataset_id}}/files/{NO_DIGEST}")),
+    Cause("import_source_refused", post("/datasets/{dataset_id}/imports", {"source": "https://169.254.169.254/a.zip"})),
+    Cause("import_not_found", get(f"/imports/{NOBODY}")),
+    Cause("import_ended", post("/imports/{ended_import_id}/cancel"), stage="import_ended"),
     Cause("dataset_has_versions", delete("/datasets/{dataset_id}")),
     Cause("dataset_version_not_found", get(f"/dataset-versions/{NOBODY}")),
     Cause("file_not_in_version", get(f"/dataset-versions/{{version_id}}/files/{NO_DIGEST}")),

@@ -265,6 +265,19 @@ def job_ended(house: House) -> Iterator[Scene]:
 
 
 @stage
+def import_ended(house: House) -> Iterator[Scene]:
+    """The import has ended."""
+    from backend.datasets.models import DatasetImport
+
+    address = f"{API}/datasets/{house.ids['dataset_id']}/imports"
+    import_id = house.client("owner").post(address, json={"source": "https://files.invalid/a.zip"}).json()["id"]
+    with house.controller.unit_of_work() as session:
+        row = session.get_one(DatasetImport, UUID(import_id))
+        row.status, row.due_at = "failed", None
+    yield Scene(house.app, {"ended_import_id": import_id})
+
+
+@stage
 def versions(house: House) -> Iterator[Scene]:
     """Model versions: one rejected, one nobody approved, one with other inputs, one whose file the storage has lost."""
     text = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}]}

@@ -9,10 +9,13 @@ from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
 from backend.core.db import Database
+from backend.core.settings import Settings
 from backend.core.storage import ObjectStore
 from backend.datasets.models import Blob, DatasetFile, UploadPart
 from tests.datasets.files import Uploader
+from tests.datasets.http_source import HOST
 from tests.fixtures.database import Tenant
+from worker.context import ControlContext
 
 
 @pytest.fixture
@@ -49,3 +52,13 @@ def leftovers(app_database: Database, storage: ObjectStore, tenant: Tenant) -> C
         return {**rows, "objects": objects}
 
     return count
+
+
+@pytest.fixture
+def context(
+    app: FastAPI, controller_database: Database, storage: ObjectStore, api_settings: Settings
+) -> ControlContext:
+    """The control worker's, and the API under the same settings: this one host may be private."""
+    imports = api_settings.imports.model_copy(update={"allowed_hosts": frozenset({HOST})})
+    app.state.settings = settings = app.state.settings.model_copy(update={"imports": imports})
+    return ControlContext(database=controller_database, settings=settings, storage=storage, ring=None)

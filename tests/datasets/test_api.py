@@ -20,7 +20,7 @@ def test_a_dataset_is_created_read_changed_and_deleted(
     client: TestClient, dataset: dict[str, Any], tenant: Tenant, leftovers: Callable[[], dict[str, int]]
 ) -> None:
     address = f"{URL}/{dataset['id']}"
-    assert client.get(address).json() == dataset | {"labels": {}, "file_count": 0}
+    assert client.get(address).json() == dataset | {"labels": {}, "file_count": 0, "example_count": 0}
     assert dataset["project_id"] == str(tenant.project_id)
     changed = client.patch(address, json={"description": "handwritten", "tags": {"team": "a"}}).json()
     assert changed == dataset | {"description": "handwritten", "tags": {"team": "a"}}
@@ -43,8 +43,10 @@ def test_a_name_is_taken_once_per_project(client: TestClient, dataset: dict[str,
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [
-        ({"kind": "tabular"}, 422, "dataset_kind_unavailable"),
-        ({"kind": "text"}, 422, "dataset_kind_unavailable"),
+        ({"target_column": "species"}, 422, "invalid_request"),
+        ({"kind": "text", "column_types": {"a": "integer"}}, 422, "invalid_request"),
+        ({"kind": "tabular", "column_types": {"a": "complex"}}, 422, "invalid_request"),
+        ({"kind": "tabular", "target_column": "a\nb"}, 422, "invalid_request"),
         ({"kind": "video"}, 422, "invalid_request"),
         ({"name": "a b"}, 422, "invalid_request"),
         ({"name": ""}, 422, "invalid_request"),

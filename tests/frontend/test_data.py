@@ -78,7 +78,7 @@ def test_a_dataset_is_made_changed_found_and_deleted(visitor: Visitor, member: M
         ({"name": "no spaces"}, "field-name-error"),
         ({"project_id": ""}, "field-project_id-error"),
         ({"project_id": "0190a0a0-0000-7000-8000-000000000000"}, "There is no project"),
-        ({"kind": "tabular"}, "not available yet"),
+        ({"target_column": "age"}, "Only a dataset of kind"),
         ({"kind": "sound"}, "Choose one of the list."),
         ({"tags:lines": "no pair"}, "Write one key=value per line."),
     ],
@@ -180,7 +180,7 @@ def test_a_split_is_shown_before_it_is_frozen(
         ({"splits.train": "nan"}, "Write a number."),
         ({"unit": "files", "splits.train": "1.5"}, "Write a whole number."),
         ({"unit": "files", "splits.train": "4000"}, "the dataset has 40"),
-        ({"unit": "files", "splits.train": "1"}, "train would hold no file"),
+        ({"unit": "files", "splits.train": "1"}, "train would hold nothing"),
         ({"splits.train": "100", "seed": "-1"}, "It must be at least 0."),
     ],
 )

@@ -100,6 +100,7 @@ class Estate:
             "POST /api/v1/datasets": {**project, "name": "another", "kind": "image"},
             "PATCH /api/v1/datasets/{dataset_id}": {"description": "taken over"},
             "POST /api/v1/datasets/{dataset_id}/uploads": {"file_name": "a.zip", "size_bytes": 10, "sha256": "0" * 64},
+            "POST /api/v1/datasets/{dataset_id}/imports": {"source": "https://files.invalid/theirs.zip"},
             "POST /api/v1/datasets/{dataset_id}/versions": {"splits": {"train": 6, "validation": 3, "test": 3}},
             "PATCH /api/v1/dataset-versions/{version_id}": {"tags": {"taken": "over"}},
             "PATCH /api/v1/models/{model_id}": {"description": "taken over"},
@@ -147,6 +148,8 @@ def build_estate(client: TestClient, world: World, member_id: UUID, instance_id:
     ids["sha256"] = sha256(next(iter(members.values())))
     ids["upload_id"] = uploader.open(b"y" * 2048)["id"]
     ids["number"] = "1"
+    source = {"source": "https://files.invalid/a.zip"}
+    ids["import_id"] = _created(client.post(f"{API}/datasets/{ids['dataset_id']}/imports", json=source))
     ids["job_id"] = _created(
         client.post(
             f"{API}/sleep-jobs",

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from backend.datasets import images
-from backend.datasets.images import FileError, read_image
+from backend.datasets.images import read_image
+from backend.datasets.problems import FileError
 
 pytestmark = pytest.mark.unit
 

@@ -64,6 +64,16 @@ def test_a_job_that_cannot_be_is_refused_and_leaves_nothing(
     assert client.get("/api/v1/models").json()["items"] == []
 
 
+def test_a_dataset_of_a_kind_that_jobs_do_not_read_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+    table = {"project_id": body["project_id"], "name": "wine", "kind": "tabular"}
+    dataset_id = client.post("/api/v1/datasets", json=table).json()["id"]
+    assert Uploader(client, dataset_id).send(b"a,b\n1,x\n2,y\n", file_name="a.csv").status_code == 200
+    frozen = client.post(f"/api/v1/datasets/{dataset_id}/versions", json={"splits": {"train": 2}}).json()
+    answer = client.post(URL, json=body | {"dataset_version_id": frozen["id"]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "dataset_kind_unusable"), answer.text
+    assert client.get("/api/v1/jobs").json()["items"] == []
+
+
 def test_a_name_is_taken_once(client: TestClient, body: dict[str, Any]) -> None:
     assert client.post(URL, json=body).status_code == 201
     answer = client.post(URL, json=body)

@@ -9,5 +9,6 @@ import worker.tasks.fleet
 import worker.tasks.endpoints
 import worker.tasks.billing
 import worker.tasks.datasets
+import worker.tasks.imports
 import worker.tasks.audit
 import worker.tasks.idempotency

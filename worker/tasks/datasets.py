@@ -36,4 +36,7 @@ _expiry, _orphans = Rhythm(EXPIRY_SECONDS), Rhythm(ORPHANS_SECONDS)
 def control(context: ControlContext) -> int:
     """End expired uploads and remove orphaned parts, when it is time; returns the uploads handled."""
     handled = service.expire_uploads(context.database, context.storage) if _expiry.due() else 0
-    return handled + (service.remove_orphans(context.database, context.storage) if _orphans.due() else 0)
+    if _orphans.due():
+        handled += service.remove_orphans(context.database, context.storage)
+        handled += service.remove_orphans_of_imports(context.database, context.storage)
+    return handled
