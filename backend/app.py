@@ -46,6 +46,7 @@ ROUTERS = (
     "backend.endpoints.api",
     "backend.endpoints.agent_api",
     "backend.endpoints.gateway_api",
+    "backend.events.api",
     "backend.billing.api",
 )
 """Modules with a `router`, in the order of their rooms."""
