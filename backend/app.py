@@ -47,6 +47,7 @@ ROUTERS = (
     "backend.endpoints.agent_api",
     "backend.endpoints.gateway_api",
     "backend.events.api",
+    "backend.lineage.api",
     "backend.billing.api",
 )
 """Modules with a `router`, in the order of their rooms."""
