@@ -37,6 +37,7 @@ from frontend.pages import (
     jobs,
     keys,
     launch,
+    lineage,
     members,
     models,
     modelversions,
@@ -44,6 +45,7 @@ from frontend.pages import (
     settings,
     uploads,
     versions,
+    webhooks,
 )
 from frontend.pages.common import NotLoggedInError
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
@@ -61,6 +63,7 @@ ROOMS = (
     costs.router,
     jobs.router,
     keys.router,
+    lineage.router,
     members.router,
     models.router,
     modelversions.router,
@@ -70,6 +73,7 @@ ROOMS = (
     uploads.router,
     freeze.router,
     projects.router,
+    webhooks.router,
 )
 
 

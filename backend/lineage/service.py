@@ -17,6 +17,7 @@ from backend.lineage.schemas import Direction, Kind
 DEFAULT_NODES: Final = 200
 MOST_NODES: Final = 500
 MOST_LEVELS: Final = 40
+__all__ = ["DEFAULT_NODES", "MOST_NODES", "Edge", "Lineage", "Node", "Ref", "read_lineage"]
 Steps = list[tuple[Ref, Node]]
 """(where it starts, where it leads)."""
 
