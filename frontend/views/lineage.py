@@ -12,8 +12,8 @@ from backend.lineage import service as lineage
 from backend.lineage.schemas import Kind
 
 BOX_WIDTH, BOX_HEIGHT = 184, 52
-COLUMN, ROW, MARGIN = 240, 68, 8
-LONGEST_NAME, LONGEST_DETAIL = 25, 30
+COLUMN, ROW, MARGIN, ABOVE = 220, 68, 8, 40
+LONGEST_NAME, LONGEST_DETAIL = 22, 28
 SWEEPS = 4
 DEEPEST = 24
 PAGES: Mapping[str, str] = {
@@ -94,7 +94,7 @@ def draw(found: lineage.Lineage) -> Picture:
     pairs = [(edge.source, edge.target) for edge in found.edges]
     layer_of = _layers(keys, pairs)
     layers = _ordered(keys, pairs, layer_of)
-    height = MARGIN * 2 + max(len(layer) for layer in layers) * ROW - (ROW - BOX_HEIGHT)
+    height = ABOVE * 2 + max(len(layer) for layer in layers) * ROW - (ROW - BOX_HEIGHT)
     places: dict[str, tuple[int, int]] = {}
     for column, layer in enumerate(layers):
         top = (height - (len(layer) * ROW - (ROW - BOX_HEIGHT))) // 2
@@ -175,7 +175,9 @@ def _arrow(source: Box, target: Box) -> Arrow:
     x1, y1 = source.x + BOX_WIDTH, source.y + BOX_HEIGHT // 2
     x2, y2 = target.x, target.y + BOX_HEIGHT // 2
     bend = max(24, (x2 - x1) // 2)
-    return Arrow(path=f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2 - 4} {y2}")
+    # A way past other layers goes around the boxes that stand in between.
+    bow = BOX_HEIGHT if x2 - source.x > COLUMN and abs(y2 - y1) < ROW else 0
+    return Arrow(path=f"M{x1} {y1}C{x1 + bend} {y1 - bow} {x2 - bend} {y2 - bow} {x2 - 4} {y2}")
 
 
 def _branches(root: str, steps: Mapping[str, Sequence[str]], boxes: Mapping[str, Box]) -> list[Branch]:
