@@ -8,6 +8,7 @@ import importlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
@@ -22,11 +23,13 @@ from backend.core.log import configure_logging
 from backend.core.metrics import Metrics, Observed
 from backend.core.middleware import BodyLimit, SecurityHeaders
 from backend.core.openapi import api_routes, install_document
+from backend.core.rates import RateHeaders, RequestRates
 from backend.core.schema import check_schema
 from backend.core.settings import Settings, require
 from backend.core.storage import ObjectStore
 from backend.identity.authentication import Authenticator
 from backend.identity.security import make_security
+from backend.identity.service import requests_per_minute
 from backend.uptime import Pulse
 from frontend import app as dashboard
 
@@ -88,6 +91,7 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(Idempotency, vault=app.state.security.vault, at_once=settings.database.pool_size)
     app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes, exceptions=BODY_LIMITS)
+    app.add_middleware(RateHeaders)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observed, metrics=app.state.metrics)
     routers = [importlib.import_module(name).router for name in ROUTERS]
@@ -109,6 +113,7 @@ def _fill_state(app: FastAPI, settings: Settings, ring: Ring | None) -> None:
     app.state.storage = ObjectStore(settings.object_url)
     app.state.security = make_security(settings.security)
     app.state.authenticate = Authenticator(database)
+    app.state.rates = RequestRates(settings.api.requests_per_minute, partial(requests_per_minute, database))
     app.state.metrics = Metrics()
     app.state.csrf_secret = derive_key(master_key, "dashboard CSRF tokens")
 

@@ -63,6 +63,9 @@ class ApiSettings(BaseModel):
     """Their port."""
     internal_url: str | None = None
     """Address that agents and gateways use; default: host and port."""
+    requests_per_minute: int = Field(default=6000, ge=0)
+    """How many requests a credential may send in a minute to one API process, unless its organization has a number of
+    its own; 0 = any number."""
     max_body_bytes: int = 64 * 1024 * 1024
     """Longest body of a request; routes that stream (parts of uploads) have limits of their own."""
 
