@@ -157,7 +157,8 @@ def mount(
 def install(app: FastAPI, *, static: Path = STATIC) -> None:
     """Mount the dashboard on the API's application, from what `backend.app` put on `app.state`.
 
-    Needs `settings`, `database`, `storage`, `security` and `csrf_secret` there. Where the scripts and styles were not
+    Needs `settings`, `database`, `storage`, `security` and `csrf_secret` there, and puts `assets` (hashed names by plain
+    ones) beside them. Where the scripts and styles were not
     built, every page answers 503 with the command that builds them, and the API works on.
     """
     settings: Settings = app.state.settings
@@ -167,8 +168,10 @@ def install(app: FastAPI, *, static: Path = STATIC) -> None:
     state = app.state
     services = Services(state.database, state.storage, state.security)
     backstage = Backstage(state.database, state.storage, state.security, settings)
+    state.assets = {}
     try:
         mount(app, services, secret=state.csrf_secret, backstage=backstage, cookies=cookies, static=static)
+        state.assets = load_manifest(static)
     except BundleMissingError as missing:
         log.warning("dashboard_not_built", hint=str(missing))
         text = PlainTextResponse(str(missing), HTTPStatus.SERVICE_UNAVAILABLE)
