@@ -45,8 +45,39 @@ def look(page: Page, name: str) -> None:
         page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
+def make_a_webhook(page: Page, target: str, width: int) -> None:
+    """Through the form, wrongly first; the page that shows the secret is left open."""
+    page.goto("/settings/webhooks")
+    look(page, f"webhooks-none-{width}")
+    page.get_by_role("link", name="New webhook").first.click()
+    page.get_by_label("Target").fill("https://localhost/hook")
+    page.get_by_role("button", name="Create webhook").click()
+    expect(page.locator(".field-error")).to_contain_text("Localhost is not a public host")
+    look(page, f"webhooks-new-{width}")
+    assert axe(page) == []
+    page.get_by_label("Target").fill(target)
+    page.get_by_label("Everything about endpoints").check()
+    page.get_by_role("button", name="Create webhook").click()
+    expect(page.locator("#secret")).to_contain_text("whsec_")
+    look(page, f"webhooks-secret-{width}")
+    assert axe(page) == []
+
+
+def look_at_the_log(page: Page, target: str, width: int) -> None:
+    """The log and its filters, then the subscription."""
+    page.goto("/settings/webhooks/deliveries")
+    expect(page.get_by_role("link", name="test.sent")).to_be_visible()
+    look(page, f"webhooks-log-{width}")
+    page.get_by_label("State").select_option("delivered")
+    expect(page.get_by_text("No delivery matches these filters")).to_be_visible()
+    page.goto("/settings/webhooks")
+    page.get_by_role("link", name=target).click()
+    look(page, f"webhooks-one-{width}")
+    assert axe(page) == []
+
+
 @pytest.mark.parametrize("width", [1440, 390])
-def test_make_a_webhook_send_a_test_and_send_it_again(
+def test_make_a_webhook_send_a_test_and_delete_it(
     browser: Browser,
     address: str,
     member: Member,
@@ -56,23 +87,7 @@ def test_make_a_webhook_send_a_test_and_send_it_again(
 ) -> None:
     with visiting(browser, address, width=width) as (page, complaints):
         log_in(page, member.email, PASSWORD)
-        page.goto("/settings/webhooks")
-        look(page, f"webhooks-none-{width}")
-        page.get_by_role("link", name="New webhook").first.click()
-        page.get_by_label("Target").fill("https://localhost/hook")
-        page.get_by_role("button", name="Create webhook").click()
-        page.wait_for_load_state()
-        expect(page.locator(".field-error")).to_contain_text("Localhost is not a public host")
-        look(page, f"webhooks-new-{width}")
-        assert axe(page) == []
-        assert [each for each in complaints if "422" not in each] == []
-        complaints.clear()
-        page.get_by_label("Target").fill(receiver.url)
-        page.get_by_label("Everything about endpoints").check()
-        page.get_by_role("button", name="Create webhook").click()
-        expect(page.locator("#secret")).to_contain_text("whsec_")
-        look(page, f"webhooks-secret-{width}")
-        assert axe(page) == []
+        make_a_webhook(page, receiver.url, width)
         page.get_by_role("button", name="Send a test").click()
         expect(page.locator("#going")).to_contain_text("It is sent in a moment.")
         receiver.answers.append(500)
@@ -80,19 +95,11 @@ def test_make_a_webhook_send_a_test_and_send_it_again(
         expect(page.locator("#going")).to_contain_text("The last attempt failed: answered 500")
         look(page, f"webhooks-delivery-{width}")
         assert axe(page) == []
-        page.goto("/settings/webhooks/deliveries")
-        expect(page.get_by_role("link", name="test.sent")).to_be_visible()
-        look(page, f"webhooks-log-{width}")
-        page.get_by_label("State").select_option("delivered")
-        expect(page.get_by_text("No delivery matches these filters")).to_be_visible()
-        page.goto("/settings/webhooks")
-        page.get_by_role("link", name=receiver.url).click()
-        look(page, f"webhooks-one-{width}")
-        assert axe(page) == []
+        look_at_the_log(page, receiver.url, width)
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("button", name="Delete it").click()
         expect(page.locator("#toasts")).to_contain_text("The subscription was deleted.")
-        assert complaints == []
+        assert [each for each in complaints if "422" not in each] == []
 
 
 @pytest.mark.parametrize("width", [1440, 390])
