@@ -13,7 +13,7 @@ from functools import partial
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from backend import kinds
+from backend import examples, kinds
 from backend.core.bell import Bell
 from backend.core.crypto import derive_key
 from backend.core.db import Database, Ring, make_engine
@@ -98,7 +98,7 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
     for router in routers:
         app.include_router(router)
     app.state.routes = list(api_routes(routers))
-    install_document(app, routers)
+    install_document(app, routers, examples.described)
     dashboard.install(app)
     return app
 

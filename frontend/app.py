@@ -157,8 +157,8 @@ def mount(
 def install(app: FastAPI, *, static: Path = STATIC) -> None:
     """Mount the dashboard on the API's application, from what `backend.app` put on `app.state`.
 
-    Needs `settings`, `database`, `storage`, `security` and `csrf_secret` there, and puts `assets` (hashed names by plain
-    ones) beside them. Where the scripts and styles were not
+    Needs `settings`, `database`, `storage`, `security` and `csrf_secret` there, and puts `assets` beside them: hashed
+    names by plain ones. Where the scripts and styles were not
     built, every page answers 503 with the command that builds them, and the API works on.
     """
     settings: Settings = app.state.settings

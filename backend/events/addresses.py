@@ -34,7 +34,7 @@ class Target:
 
 
 def read_url(url: str, allowed_hosts: Collection[str]) -> Target:
-    """What a webhook's URL says. Raises TargetRefused; a name's addresses are looked up only when it is connected to."""
+    """What a webhook's URL says. Raises TargetRefused; a name is looked up only when it is connected to."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -64,14 +64,14 @@ def read_url(url: str, allowed_hosts: Collection[str]) -> Target:
     return Target(tls=tls, host=host, port=port or (443 if tls else 80), path=path)
 
 
-def addresses_of(target: Target, allowed_hosts: Collection[str]) -> list[tuple[socket.AddressFamily, str]]:
+def addresses_of(target: Target, allowed_hosts: Collection[str]) -> list[str]:
     """Addresses to connect to, in order. Raises AddressRefused where one of them is not allowed, OSError for no such
     host.
     """
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    addresses = [(family, str(place[0])) for family, _, _, _, place in found]
+    addresses = [str(place[0]) for *_, place in found]
     if target.host not in allowed_hosts:
-        for _, address in addresses:
+        for address in addresses:
             if not is_public(ip_address(address.partition("%")[0])):
                 raise AddressRefused(f"{target.host} leads to {address}, which is not a public address")
     return addresses

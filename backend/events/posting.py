@@ -69,9 +69,9 @@ def post(
         opened.close()
 
 
-def _open(target: Target, addresses: list[tuple[socket.AddressFamily, str]], timeout: float) -> socket.socket:
+def _open(target: Target, addresses: list[str], timeout: float) -> socket.socket:
     last: OSError = OSError(f"{target.host} has no address")
-    for _, address in addresses[:2]:
+    for address in addresses[:2]:
         try:
             return socket.create_connection((address, target.port), timeout=timeout)
         except OSError as error:

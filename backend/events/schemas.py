@@ -11,11 +11,11 @@ from backend.events.types import EVENT_TYPES, PATTERNS, unknown
 
 Channel = Literal["webhook", "email"]
 DeliveryState = Literal["pending", "delivered", "failed"]
-EXAMPLE = {
-    "channel": "webhook",
-    "target": "https://example.com/hooks/modelyard",
-    "event_types": ["job.completed", "job.failed", "endpoint.*"],
-}
+
+
+def _each_of(schema: dict[str, Any]) -> None:
+    """Each item is one of the patterns."""
+    schema["items"] = {"type": "string", "enum": list(PATTERNS)}
 
 
 def _known(patterns: list[str]) -> list[str]:
@@ -27,8 +27,7 @@ def _known(patterns: list[str]) -> list[str]:
 
 Patterns = Annotated[
     list[str],
-    Field(min_length=1, max_length=50, description=f"of {', '.join(PATTERNS)}", json_schema_extra={"items": {
-        "type": "string", "enum": list(PATTERNS)}}),
+    Field(min_length=1, max_length=50, description=f"of {', '.join(PATTERNS)}", json_schema_extra=_each_of),
     AfterValidator(_known),
 ]  # fmt: skip
 Target = Annotated[
@@ -41,7 +40,7 @@ Target = Annotated[
 class SubscriptionCreate(BaseModel):
     """Somebody who shall be told of events."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(extra="forbid")
 
     channel: Channel = "webhook"
     target: Target
@@ -53,7 +52,7 @@ class SubscriptionCreate(BaseModel):
 class SubscriptionUpdate(BaseModel):
     """Changes; what is left out stays. The channel cannot change."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"event_types": ["job.*"]}]})
+    model_config = ConfigDict(extra="forbid")
 
     target: Target | None = None
     event_types: Patterns | None = None

@@ -1,4 +1,4 @@
-"""A worker of its own that only tells events: `python -m tests.events.courier_process`, settings from the environment."""
+"""A worker that only tells events: `python -m tests.events.courier_process`, with settings from the environment."""
 
 import time
 

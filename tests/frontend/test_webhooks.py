@@ -127,9 +127,7 @@ def test_a_webhook_from_the_form_to_its_log(
 def test_bad_input_stands_beside_its_field_and_nothing_typed_is_lost(visitor: TestClient) -> None:
     status, _, page = send(visitor, f"{HOME}/new", HOME, target="http://example.com/a", description="ours")
     assert (status, "Choose at least one event." in page, "ours" in page) == (422, True, True)
-    status, _, page = send(
-        visitor, f"{HOME}/new", HOME, target="https://10.0.0.1/a", **{"event_types.1": "job.failed"}
-    )
+    status, _, page = send(visitor, f"{HOME}/new", HOME, target="https://10.0.0.1/a", **{"event_types.1": "job.failed"})
     assert status == 422
     assert "10.0.0.1 is not a public address." in page
     assert 'value="https://10.0.0.1/a"' in page

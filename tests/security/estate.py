@@ -119,7 +119,10 @@ class Estate:
             "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"taken": "over"}},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
             "PATCH /api/v1/endpoints/{endpoint_id}/weights": {"weights": {"fp32": 5}},
-            "POST /api/v1/event-subscriptions": {"target": "https://receiver.invalid/", "event_types": ["endpoint.failed"]},
+            "POST /api/v1/event-subscriptions": {
+                "target": "https://receiver.invalid/",
+                "event_types": ["endpoint.failed"],
+            },
             "PATCH /api/v1/event-subscriptions/{subscription_id}": {"description": "taken over"},
             "POST /api/v1/budgets": {**project, "amount": "10"},
             "PATCH /api/v1/budgets/{budget_id}": {"amount": "20"},
