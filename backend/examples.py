@@ -51,7 +51,12 @@ EXAMPLES: Examples = {
         },
     },
     "POST /api/v1/compression-jobs": {
-        "To int8": {"project_id": PROJECT, "name": "digits-int8", "model_version_id": MODEL_VERSION}
+        "To int8": {
+            "project_id": PROJECT,
+            "name": "digits-int8",
+            "model_version_id": MODEL_VERSION,
+            "dataset_version_id": DATASET_VERSION,
+        }
     },
     "POST /api/v1/sleep-jobs": {
         "A job that only waits": {"project_id": PROJECT, "name": "nap", "parameters": {"seconds": 2}}

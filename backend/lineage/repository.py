@@ -144,7 +144,9 @@ class LineageRepository:
         query = self._resumptions().where(Attempt.id.in_(ids))
         return [(attempt.id, _checkpoint(checkpoint)) for checkpoint, attempt in self._session.execute(query)]
 
-    def origins_of_versions(self, ids: Sequence[UUID]) -> list[Row[tuple[UUID, UUID | None, UUID | None, UUID | None]]]:
+    def origins_of_versions(
+        self, ids: Sequence[UUID]
+    ) -> list[tuple[UUID, UUID | None, UUID | None, UUID | None, UUID | None]]:
         """(model version, job, attempt, and for one without a job the dataset and model version it came from)."""
         query = select(
             ModelVersion.id,
@@ -153,7 +155,8 @@ class LineageRepository:
             ModelVersion.dataset_version_id,
             ModelVersion.parent_version_id,
         )
-        return list(self._session.execute(query.where(self._own(ModelVersion), ModelVersion.id.in_(ids))))
+        rows = self._session.execute(query.where(self._own(ModelVersion), ModelVersion.id.in_(ids)))
+        return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
 
     def makers_of_checkpoints(self, ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
         """(checkpoint, the attempt that wrote it)."""
@@ -250,14 +253,14 @@ class LineageRepository:
         )
         return [(row[1], make(row[0])) for row in self._session.execute(query)]
 
-    def _versions(self) -> Select[Any]:
+    def _versions(self) -> Select[ModelVersion, str]:
         return (
             select(ModelVersion, Model.name)
             .join(Model, and_(Model.id == ModelVersion.model_id, self._own(Model)))
             .where(self._own(ModelVersion))
         )
 
-    def _variants(self) -> Select[Any]:
+    def _variants(self) -> Select[ProductionVariant, int, UUID, str, str]:
         return (
             select(ProductionVariant, EndpointConfig.number, EndpointConfig.endpoint_id, Endpoint.name, Endpoint.status)
             .join(EndpointConfig, and_(EndpointConfig.id == ProductionVariant.config_id, self._own(EndpointConfig)))
@@ -265,7 +268,7 @@ class LineageRepository:
             .where(self._own(ProductionVariant))
         )
 
-    def _resumptions(self) -> Select[Any]:
+    def _resumptions(self) -> Select[Checkpoint, Attempt]:
         """(checkpoint, attempt that resumed from it): of its job, at its step, made before it began."""
         return (
             select(Checkpoint, Attempt)

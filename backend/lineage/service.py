@@ -210,9 +210,9 @@ class Downwards:
             by_place[config_id].append((name, Ref("variant", str(variant_id))))
         endpoints = sorted({UUID(str(node.belongs)) for node in variants})
         found: Steps = []
-        for _, config_id, variant, line in self._repository.lines_of_configs(endpoints):
-            if config_id is not None:
-                found += [(ref, line) for name, ref in by_place.get(config_id, ()) if variant in {"", name}]
+        for _, billed, variant, line in self._repository.lines_of_configs(endpoints):
+            if billed is not None:
+                found += [(ref, line) for name, ref in by_place.get(billed, ()) if variant in {"", name}]
         return found
 
 
@@ -252,8 +252,8 @@ class Upwards:
     def _origins(self, frontier: Sequence[Node]) -> list[tuple[Ref, Ref]]:
         ids = _ids(frontier, "model_version")
         found: list[tuple[Ref, Ref]] = []
-        for row in self._repository.origins_of_versions(ids) if ids else ():
-            version_id, job_id, attempt_id, dataset_version_id, parent_id = row
+        origins = self._repository.origins_of_versions(ids) if ids else []
+        for version_id, job_id, attempt_id, dataset_version_id, parent_id in origins:
             start = Ref("model_version", str(version_id))
             if attempt_id is not None:
                 found.append((start, Ref("attempt", str(attempt_id))))

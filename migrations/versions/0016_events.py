@@ -117,10 +117,12 @@ def _deliveries() -> None:
             "(due_at is not null) = (delivered_at is null and failed_at is null)", name="due_while_it_is_pending"
         ),
     )
-    pending = {"postgresql_where": sa.text("due_at IS NOT NULL")}
+    pending = sa.text("due_at IS NOT NULL")
     table = "event_deliveries"
-    op.create_index("ix_event_deliveries_due", table, ["due_at"], **pending)
-    op.create_index("ix_event_deliveries_order", table, ["subscription_id", "resource_id", "seq"], **pending)
+    op.create_index("ix_event_deliveries_due", table, ["due_at"], postgresql_where=pending)
+    op.create_index(
+        "ix_event_deliveries_order", table, ["subscription_id", "resource_id", "seq"], postgresql_where=pending
+    )
     op.create_index("ix_event_deliveries_list", table, ["organization_id", "created_at", "id"])
     op.create_index("ix_event_deliveries_of", table, ["organization_id", "subscription_id", "created_at", "id"])
     op.create_table(
@@ -159,5 +161,5 @@ def _lineage() -> None:
     model = "(inputs -> 'model' ->> 'id')::uuid"
     op.add_column("jobs", sa.Column("reads_model_version_id", sa.Uuid(), sa.Computed(model, persisted=True)))
     for column in ("reads_dataset_version_id", "reads_model_version_id"):
-        where = {"postgresql_where": sa.text(f"{column} IS NOT NULL")}
-        op.create_index(f"ix_jobs_{column}", "jobs", ["organization_id", column, "id"], **where)
+        where = sa.text(f"{column} IS NOT NULL")
+        op.create_index(f"ix_jobs_{column}", "jobs", ["organization_id", column, "id"], postgresql_where=where)

@@ -21,7 +21,7 @@ from tests.security.conftest import make_estate  # noqa: F401 - fixtures
 from tests.security.estate import Estate
 
 pytestmark = pytest.mark.integration
-TAKEN = {"digits"}
+TAKEN = {"digits", "nap"}
 """Names that the estate has in use already."""
 
 

@@ -18,7 +18,8 @@ TOUR = ["tutorial/index", "tutorial/command", "tutorial/python", "tutorial/curl"
 HOW_TO = [
     f"how-to/{name}"
     for name in (
-        "images", "failed-job", "interruption", "precision", "compress", "ab-test", "keys", "costs", "budget", "webhooks",
+        "images", "failed-job", "interruption", "precision", "compress", "ab-test", "keys", "costs", "budget",
+        "webhooks",
     )
 ]  # fmt: skip
 

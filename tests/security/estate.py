@@ -159,7 +159,7 @@ def build_estate(client: TestClient, world: World, member_id: UUID, instance_id:
             json={"project_id": ids["project_id"], "name": "nap", "instance_type": "test.endpoints"},
         )
     )
-    ids |= {"kind": "job", "id": ids["job_id"]}
+    ids |= {"kind": "dataset_version", "id": ids["version_id"]}
     hook = {"target": "https://receiver.invalid/", "event_types": ["endpoint.failed"]}
     ids["subscription_id"] = _created(client.post(f"{API}/event-subscriptions", json=hook))
     sent = client.post(f"{API}/event-subscriptions/{ids['subscription_id']}/test")
