@@ -1,12 +1,17 @@
-"""The API's reference as one plain page, rendered from its OpenAPI document: no script, nothing from elsewhere."""
+"""The API's reference, from its OpenAPI document, with nothing from elsewhere.
+
+`/api/docs` is browsable: Swagger UI, bundled with the dashboard's assets, from which requests can be sent. Where the
+assets were not built it leads to `/api/v1/docs`, one plain page without a script.
+"""
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
@@ -23,6 +28,41 @@ _POLICY = (
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
     f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
 )
+_BROWSABLE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_BROWSABLE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>{title} API</title>
+  <link rel="stylesheet" href="{style}">
+  <link rel="icon" href="data:,">
+  <script src="{script}" defer></script>
+</head>
+<body>
+  <p class="api-docs-head"><strong>{title} API</strong> <a href="/api/v1/openapi.json">openapi.json</a>
+    <a href="/api/v1/docs">plain page</a> <a href="/">dashboard</a></p>
+  <div id="api-docs" data-document="/api/v1/openapi.json"></div>
+</body>
+</html>
+"""
+
+
+@router.get("/api/docs")
+def browse_docs(request: Request) -> Response:
+    """The browsable reference."""
+    assets: Mapping[str, str] = request.app.state.assets
+    if not {"apidocs.js", "apidocs.css"} <= assets.keys():
+        return RedirectResponse("/api/v1/docs")
+    page = _BROWSABLE.format(
+        title=escape(request.app.title),
+        style=f"/static/{assets['apidocs.css']}",
+        script=f"/static/{assets['apidocs.js']}",
+    )
+    return HTMLResponse(page, headers={"Content-Security-Policy": _BROWSABLE_POLICY})
 
 
 @router.get("/api/v1/docs")

@@ -8,11 +8,12 @@ import importlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from backend import kinds
+from backend import examples, kinds
 from backend.core.bell import Bell
 from backend.core.crypto import derive_key
 from backend.core.db import Database, Ring, make_engine
@@ -22,11 +23,13 @@ from backend.core.log import configure_logging
 from backend.core.metrics import Metrics, Observed
 from backend.core.middleware import BodyLimit, SecurityHeaders
 from backend.core.openapi import api_routes, install_document
+from backend.core.rates import RateHeaders, RequestRates
 from backend.core.schema import check_schema
 from backend.core.settings import Settings, require
 from backend.core.storage import ObjectStore
 from backend.identity.authentication import Authenticator
 from backend.identity.security import make_security
+from backend.identity.service import requests_per_minute
 from backend.uptime import Pulse
 from frontend import app as dashboard
 
@@ -48,6 +51,8 @@ ROUTERS = (
     "backend.endpoints.api",
     "backend.endpoints.agent_api",
     "backend.endpoints.gateway_api",
+    "backend.events.api",
+    "backend.lineage.api",
     "backend.billing.api",
 )
 """Modules with a `router`, in the order of their rooms."""
@@ -88,13 +93,14 @@ def create_app(settings: Settings, *, ring: Ring | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(Idempotency, vault=app.state.security.vault, at_once=settings.database.pool_size)
     app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes, exceptions=BODY_LIMITS)
+    app.add_middleware(RateHeaders)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observed, metrics=app.state.metrics)
     routers = [importlib.import_module(name).router for name in ROUTERS]
     for router in routers:
         app.include_router(router)
     app.state.routes = list(api_routes(routers))
-    install_document(app, routers)
+    install_document(app, routers, examples.described)
     dashboard.install(app)
     return app
 
@@ -110,6 +116,7 @@ def _fill_state(app: FastAPI, settings: Settings, ring: Ring | None) -> None:
     app.state.storage = ObjectStore(settings.object_url)
     app.state.security = make_security(settings.security)
     app.state.authenticate = Authenticator(database)
+    app.state.rates = RequestRates(settings.api.requests_per_minute, partial(requests_per_minute, database))
     app.state.metrics = Metrics()
     app.state.csrf_secret = derive_key(master_key, "dashboard CSRF tokens")
 

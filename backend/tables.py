@@ -7,6 +7,7 @@ import backend.core.lifecycle
 import backend.core.ticks
 import backend.datasets.models
 import backend.endpoints.models
+import backend.events.models
 import backend.fleet.models
 import backend.identity.models
 import backend.jobs.models

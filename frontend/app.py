@@ -41,6 +41,7 @@ from frontend.pages import (
     jobs,
     keys,
     launch,
+    lineage,
     members,
     models,
     modelversions,
@@ -49,6 +50,7 @@ from frontend.pages import (
     start,
     uploads,
     versions,
+    webhooks,
 )
 from frontend.pages.common import NotLoggedInError, framed
 from frontend.render import STATIC, BundleMissingError, Renderer, load_manifest
@@ -68,6 +70,7 @@ ROOMS = (
     costs.router,
     jobs.router,
     keys.router,
+    lineage.router,
     members.router,
     models.router,
     modelversions.router,
@@ -79,6 +82,7 @@ ROOMS = (
     imports.router,
     projects.router,
     start.router,
+    webhooks.router,
 )
 
 
@@ -162,8 +166,9 @@ def mount(
 def install(app: FastAPI, *, static: Path = STATIC) -> None:
     """Mount the dashboard on the API's application, from what `backend.app` put on `app.state`.
 
-    Needs `settings`, `database`, `operator_database`, `storage`, `security` and `csrf_secret` there. Where the scripts
-    and styles were not built, every page answers 503 with the command that builds them, and the API works on.
+    Needs `settings`, `database`, `operator_database`, `storage`, `security` and `csrf_secret` there, and puts `assets`
+    beside them: hashed names by plain ones. Where the scripts and styles were not built, every page answers 503 with
+    the command that builds them, and the API works on.
     """
     settings: Settings = app.state.settings
     cookies = security.CookiePolicy(
@@ -172,8 +177,10 @@ def install(app: FastAPI, *, static: Path = STATIC) -> None:
     state = app.state
     services = Services(state.database, state.storage, state.security)
     backstage = Backstage(state.database, state.storage, state.security, settings, state.operator_database)
+    state.assets = {}
     try:
         mount(app, services, secret=state.csrf_secret, backstage=backstage, cookies=cookies, static=static)
+        state.assets = load_manifest(static)
     except BundleMissingError as missing:
         log.warning("dashboard_not_built", hint=str(missing))
         text = PlainTextResponse(str(missing), HTTPStatus.SERVICE_UNAVAILABLE)

@@ -14,6 +14,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "fleet": {"task": "fleet.control", "schedule": 5.0, "options": {"expires": 5}},
     "reconcile": {"task": "fleet.reconcile", "schedule": 15.0, "options": {"expires": 15}},
     "endpoints": {"task": "endpoints.control", "schedule": 5.0, "options": {"expires": 5}},
+    "events": {"task": "events.control", "schedule": 5.0, "options": {"expires": 5}},
     "billing": {"task": "billing.control", "schedule": 10.0, "options": {"expires": 10}},
     "audit": {"task": "audit.control", "schedule": 10.0, "options": {"expires": 10}},
 }

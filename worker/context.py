@@ -8,7 +8,7 @@ from backend.core.settings import Settings, require
 from backend.core.storage import ObjectStore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ControlContext:
     """Everything a control task may touch. Built once per process, after any fork."""
 

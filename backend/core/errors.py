@@ -144,9 +144,18 @@ class TooLarge(DomainError):
 
 
 class TooMany(DomainError):
-    """A quota or rate is used up."""
+    """A quota or rate is used up. `allowance`: what the answer's headers say of it (`core.rates.Allowance`)."""
 
     status = 429
+    allowance: Any = None
+
+
+class RequestRateExceeded(TooMany):
+    """The credential sent more requests in a minute than it may."""
+
+    code = "request_rate_exceeded"
+    title = "Too many requests"
+    remedy = "wait as long as `Retry-After` says; `RateLimit` tells how many are left before that happens"
 
 
 class InternalError(DomainError):

@@ -36,8 +36,10 @@ from backend.core.errors import (
     InvalidValue,
     MethodNotAllowed,
     NoSpace,
+    RequestRateExceeded,
     RouteNotFound,
     TooLarge,
+    TooMany,
     Unauthorized,
     Unavailable,
 )
@@ -51,9 +53,9 @@ DISK_FULL = "53100"
 """Postgres's SQLSTATE."""
 
 
-@may_raise(Unauthorized)
+@may_raise(Unauthorized, RequestRateExceeded)
 async def caller(request: Request) -> AsyncIterator[Principal]:
-    """A dependency: the authenticated principal of this request. Raises Unauthorized.
+    """A dependency: the authenticated principal of this request. Raises Unauthorized, RequestRateExceeded.
 
     Where the route takes a `Transaction`, the credential is looked up in that same transaction: one connection, and
     one statement says whose it is and makes row-level security see the tenant.
@@ -63,13 +65,24 @@ async def caller(request: Request) -> AsyncIterator[Principal]:
     if known is None and not _takes_transaction(request.scope.get("route")):
         known = state.principal = await run_in_threadpool(request.app.state.authenticate, request)
     if known is not None:
+        await _count(request, known)
         yield known
         return
     # A connection is held while its request waits for a thread, so no thread may wait for a connection: the gate is
     # passed first, and what opens units of work of its own finds the pool's other half.
     async with _gate(request.app.state.database), contextmanager_in_threadpool(_unit_of(request)) as session:
         state.session = session
+        await _count(request, state.principal)
         yield state.principal
+
+
+async def _count(request: Request, principal: Principal) -> None:
+    """Count the request against the credential's rate. Raises RequestRateExceeded."""
+    rates = request.app.state.rates
+    limit = rates.known_limit(principal)
+    if limit is None:
+        limit = await run_in_threadpool(rates.learn, principal)
+    request.state.allowance = rates.spend(principal, limit)
 
 
 @contextmanager
@@ -194,8 +207,10 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected)
 
 
-def _on_domain_error(_request: Request, error: Exception) -> Response:
+def _on_domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)  # noqa: S101 - Starlette dispatches by type
+    if isinstance(error, TooMany) and error.allowance is not None:
+        request.state.allowance = error.allowance
     return problem_of(error)
 
 

@@ -2,6 +2,9 @@
 
 A domain's `states.py` holds its dictionary (`TRANSITIONS: dict[str, frozenset[str]]`) and nothing else.
 `transition` checks it, writes the status, and adds the event in the same transaction.
+
+Events of the kinds in PUBLISHED are told outside too (`backend.events`): each has a row in the outbox, written with
+it, from which deliveries are made. Within one resource `seq` grows with time, since whoever moves a row holds it.
 """
 
 from collections.abc import Mapping
@@ -9,12 +12,15 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Index, func
+from sqlalchemy import BigInteger, Identity, Index, func
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from backend.core.db import Base, Identified, TenantOwned
+from backend.core.db import Base, Doorbell, Identified, TenantOwned, ring_after_commit
+from backend.core.ids import new_id
 
 Transitions = Mapping[str, frozenset[str]]
+PUBLISHED = frozenset({"job", "endpoint"})
+PUBLISH = Doorbell("events.control")
 
 
 class IllegalTransition(Exception):
@@ -34,6 +40,18 @@ class Event(Identified, TenantOwned, Base):
     to_status: Mapped[str]
     reason: Mapped[str]
     actor: Mapped[str]
+
+
+class OutboxEvent(TenantOwned, Base):
+    """An event that nobody outside has been told of yet; gone once its deliveries are rows."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_seq", "seq"), Index("ix_outbox_organization", "organization_id", "seq"))
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - SQLAlchemy reads it from the class
+
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
+    resource_kind: Mapped[str]
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
 
 
 class Stateful(Protocol):
@@ -63,8 +81,10 @@ def transition(
 
 
 def _add_event(session: Session, kind: str, row: Stateful, before: str | None, *, reason: str, actor: str) -> None:
+    event_id = new_id()
     session.add(
         Event(
+            id=event_id,
             organization_id=row.organization_id,
             resource_kind=kind,
             resource_id=row.id,
@@ -74,3 +94,6 @@ def _add_event(session: Session, kind: str, row: Stateful, before: str | None, *
             actor=actor,
         )
     )
+    if kind in PUBLISHED:
+        session.add(OutboxEvent(organization_id=row.organization_id, event_id=event_id, resource_kind=kind))
+        ring_after_commit(session, PUBLISH)

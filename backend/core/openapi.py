@@ -5,7 +5,7 @@ its dependencies raise, and those that follow from its shape. And which credenti
 permission that must have (`x-permission`), read from its dependencies: what is declared is what is enforced.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -124,8 +124,10 @@ def _errors(route: APIRoute) -> Iterator[type[DomainError]]:
             yield from (InvalidIdempotencyKey, IdempotencyKeyReused, IdempotencyInProgress)
 
 
-def document_of(title: str, version: str, routes: Sequence[APIRoute]) -> dict[str, Any]:
-    """The document of these routes."""
+def document_of(
+    title: str, version: str, routes: Sequence[APIRoute], examples: Callable[[str], dict[str, Any] | None] | None = None
+) -> dict[str, Any]:
+    """The document of these routes. `examples` says those of an operation, such as `POST /api/v1/projects`."""
     document = get_openapi(title=title, version=version, routes=routes)
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -137,7 +139,11 @@ def document_of(title: str, version: str, routes: Sequence[APIRoute]) -> dict[st
         if not route.include_in_schema:
             continue
         for method in route.methods or ():
-            _complete(document["paths"][route.path_format][method.lower()], route)
+            operation = document["paths"][route.path_format][method.lower()]
+            _complete(operation, route)
+            told = examples(f"{method} {route.path_format}") if examples is not None else None
+            if told is not None:
+                operation["requestBody"]["content"]["application/json"]["examples"] = told
     return document
 
 
@@ -152,13 +158,15 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
         }
 
 
-def install_document(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+def install_document(
+    app: FastAPI, routers: Sequence[APIRouter], examples: Callable[[str], dict[str, Any] | None]
+) -> None:
     """Serve this document as the app's own."""
     made: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
         if not made:
-            made.update(document_of(app.title, app.version, list(api_routes(routers))))
+            made.update(document_of(app.title, app.version, list(api_routes(routers)), examples))
         return made
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

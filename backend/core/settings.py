@@ -63,6 +63,9 @@ class ApiSettings(BaseModel):
     """Their port."""
     internal_url: str | None = None
     """Address that agents and gateways use; default: host and port."""
+    requests_per_minute: int = Field(default=6000, ge=0)
+    """How many requests a credential may send in a minute to one API process, unless its organization has a number of
+    its own; 0 = any number."""
     max_body_bytes: int = 64 * 1024 * 1024
     """Longest body of a request; routes that stream (parts of uploads) have limits of their own."""
 
@@ -139,6 +142,43 @@ class ImportSettings(BaseModel):
     """A source that sends nothing for so long is asked again later."""
 
 
+class EventSettings(BaseModel):
+    """How job and endpoint events are told outside (`backend.events`)."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names that webhooks may reach at private addresses and without TLS, as a JSON list. None but public
+    addresses over TLS otherwise."""
+    timeout_seconds: float = Field(default=10.0, gt=0, le=14)
+    """How long a receiver may take to answer; under half a lease."""
+    retry_seconds: tuple[float, ...] = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800)
+    """Waits between the attempts of one delivery, as a JSON list; the last one repeats."""
+    give_up_seconds: float = Field(default=86_400.0, gt=0)
+    """A delivery that did not succeed by then has failed."""
+    disable_after_failures: int = Field(default=20, ge=1)
+    """Attempts in a row that fail before a subscription is disabled, if none succeeded for `disable_after_seconds`."""
+    disable_after_seconds: float = Field(default=3600.0, ge=0)
+    """A receiver that is away for less is never disabled."""
+    keep_days: int = Field(default=30, ge=1)
+    """How long the delivery log is kept."""
+
+
+class SmtpSettings(BaseModel):
+    """The mail server; without a host no e-mail is sent and none can be subscribed to."""
+
+    host: str | None = None
+    """Its name."""
+    port: int = Field(default=587, ge=1, le=65535)
+    """Its port."""
+    encryption: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection is protected; `none` for a relay on this host only."""
+    username: str | None = None
+    """Whom to log in as, if anybody."""
+    password: SecretStr | None = None
+    """That user's."""
+    sender: str = "modelyard@localhost"
+    """Whom messages come from."""
+
+
 class SandboxSettings(BaseModel):
     """Only the unsafe way out; the sandbox itself is found by the agent."""
 
@@ -175,6 +215,10 @@ class Settings(BaseSettings):
     """Fetching data for datasets."""
     sandbox: SandboxSettings = SandboxSettings()
     """The sandbox."""
+    events: EventSettings = EventSettings()
+    """Webhooks."""
+    smtp: SmtpSettings = SmtpSettings()
+    """E-mail."""
 
     @field_validator("control")
     @classmethod

@@ -1,6 +1,6 @@
 """All SQL of endpoints, within one organization. `routing_repository` holds what spans tenants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -86,6 +86,11 @@ class EndpointRepository:
             words=words,
             limit=limit,
         )
+
+    def endpoints(self, endpoint_ids: Collection[UUID]) -> dict[UUID, Endpoint]:
+        """Endpoints by id, deleted ones too; ids of none are left out."""
+        query = select(Endpoint).where(Endpoint.organization_id == self._organization_id, Endpoint.id.in_(endpoint_ids))
+        return {endpoint.id: endpoint for endpoint in self._session.scalars(query)}
 
     def page(self, where: EndpointFilter, page: PageRequest) -> tuple[list[Endpoint], str | None]:
         """Newest first, and the cursor of the next page."""

@@ -1,6 +1,6 @@
 """Use cases of endpoints. Status is the controller's alone (`backend.endpoints.controller`)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -208,6 +208,11 @@ def get_endpoint(session: Session, scope: Scope, endpoint_id: UUID) -> EndpointD
     if endpoint is None:
         raise EndpointNotFound(f"there is no endpoint {endpoint_id}")
     return _details(session, scope, [endpoint])[0]
+
+
+def find_endpoints(session: Session, scope: Scope, endpoint_ids: Collection[UUID]) -> dict[UUID, Endpoint]:
+    """Endpoints by id, deleted ones too; ids of none are left out."""
+    return EndpointRepository(session, scope).endpoints(endpoint_ids) if endpoint_ids else {}
 
 
 def list_events(session: Session, scope: Scope, endpoint_id: UUID) -> Sequence[Event]:

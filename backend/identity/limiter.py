@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from threading import Lock
 
+from backend.core.rates import Allowance
 from backend.identity.errors import TooManyAttempts
 
 WINDOW_SECONDS = 300.0
@@ -40,9 +41,7 @@ class LoginLimiter:
             waits = [WINDOW_SECONDS - (now - count[0]) for count, limit in counts if len(count) >= limit]
             if waits:
                 seconds = int(max(waits)) + 1
-                raise TooManyAttempts(
-                    f"too many log-in attempts; try again in {seconds} seconds", retry_after_seconds=seconds
-                )
+                raise _over(seconds, max(limit for count, limit in counts if len(count) >= limit))
             for count, _ in counts:
                 count.append(now)
 
@@ -59,3 +58,9 @@ class LoginLimiter:
         while len(self._attempts) > _REMEMBERED:
             self._attempts.popitem(last=False)
         return times
+
+
+def _over(seconds: int, limit: int) -> TooManyAttempts:
+    error = TooManyAttempts(f"too many log-in attempts; try again in {seconds} seconds", retry_after_seconds=seconds)
+    error.allowance = Allowance("log-in", limit, int(WINDOW_SECONDS), 0, seconds)
+    return error

@@ -19,6 +19,8 @@ class Organization(Identified, Tagged, Timestamped, Base):
     account_id: Mapped[str] = mapped_column(String(12), unique=True)
     name: Mapped[str]
     slug: Mapped[str] = mapped_column(unique=True)
+    requests_per_minute: Mapped[int | None]
+    """How many requests a credential may send in a minute; None = as many as the platform's setting says."""
 
 
 class User(Identified, Timestamped, Base):

@@ -13,7 +13,7 @@ from backend.audit import service as audit
 from backend.core.auth import Principal, permissions_of
 from backend.core.clock import database_now
 from backend.core.crypto import hash_token, new_token
-from backend.core.db import Scope, set_tenant
+from backend.core.db import Database, Scope, set_tenant
 from backend.core.errors import Unauthorized
 from backend.identity.authentication import authenticate_api_key, authenticate_session
 from backend.identity.errors import WrongCredentials
@@ -135,6 +135,12 @@ def describe_caller(session: Session, principal: Principal) -> Myself:
         full_name=None if user is None else user.full_name,
         permissions=sorted(permissions_of(principal.role, principal.scopes)),
     )
+
+
+def requests_per_minute(database: Database, principal: Principal) -> int | None:
+    """How many requests each credential of the caller's organization may send in a minute; None = the usual number."""
+    with database.unit_of_work(principal.scope) as session:
+        return MemberRepository(session, principal.scope).organization().requests_per_minute
 
 
 def change_password(

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     Double,
     ForeignKey,
     Index,
@@ -45,6 +46,10 @@ class Job(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
         Index("ix_jobs_list_status", "organization_id", "status", "created_at", "id"),
         Index("ix_jobs_list_kind", "organization_id", "kind", "created_at", "id"),
         Index("ix_jobs_list_project", "organization_id", "project_id", "created_at", "id"),
+        *(
+            Index(f"ix_jobs_{column}", "organization_id", column, "id", postgresql_where=text(f"{column} IS NOT NULL"))
+            for column in ("reads_dataset_version_id", "reads_model_version_id")
+        ),
     )
 
     project_id: Mapped[UUID]
@@ -68,6 +73,13 @@ class Job(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """{"step", "total_steps", "phase"} as last reported."""
     created_by: Mapped[str]
+    reads_dataset_version_id: Mapped[UUID | None] = mapped_column(
+        Computed("coalesce(inputs -> 'training' ->> 'id', inputs -> 'dataset' ->> 'id')::uuid", persisted=True)
+    )
+    reads_model_version_id: Mapped[UUID | None] = mapped_column(
+        Computed("(inputs -> 'model' ->> 'id')::uuid", persisted=True)
+    )
+    """Both of `inputs`, as columns of their own: an index over JSON cannot be entered below row-level security."""
     started_at: Mapped[datetime | None]
     first_step_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]

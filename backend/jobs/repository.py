@@ -1,6 +1,6 @@
 """All SQL of the job engine, within one organization."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -54,6 +54,10 @@ class JobRepository:
         """One job."""
         query = self._jobs().where(Job.id == job_id)
         return self._session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+    def jobs(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+        """Jobs by id; ids of none are left out."""
+        return {job.id: job for job in self._session.scalars(self._jobs().where(Job.id.in_(job_ids)))}
 
     def page(
         self, where: JobFilter, page: PageRequest, *, order: Order = "created_at", descending: bool = True

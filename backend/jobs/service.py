@@ -1,6 +1,6 @@
 """Use cases of the job engine: submit, list, read, stop. Status is the controller's (`backend.jobs.controller`)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -96,6 +96,11 @@ def get_job(session: Session, scope: Scope, job_id: UUID) -> Job:
     if job is None:
         raise JobNotFound(f"there is no job {job_id}")
     return job
+
+
+def find_jobs(session: Session, scope: Scope, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Jobs by id; ids of none are left out."""
+    return JobRepository(session, scope).jobs(job_ids) if job_ids else {}
 
 
 def list_jobs(

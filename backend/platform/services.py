@@ -26,7 +26,7 @@ from backend.platform.secretsfile import HomeSecrets
 
 _ROOT = Path(__file__).parents[2]
 DATABASE = "modelyard"
-_CREDENTIAL_GROUPS = ("DATABASE", "ROLES", "BROKER", "SECURITY", "GATEWAY__TOKEN")
+_CREDENTIAL_GROUPS = ("DATABASE", "ROLES", "BROKER", "SECURITY", "GATEWAY__TOKEN", "SMTP__PASSWORD", "SMTP__USERNAME")
 
 
 @dataclass(frozen=True, kw_only=True)

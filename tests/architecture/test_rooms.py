@@ -12,13 +12,19 @@ BACKEND = Path(__file__).parents[2] / "backend"
 DOMAINS = {path.parent.name for path in BACKEND.glob("*/repository.py")} | {"training_jobs", "compression_jobs"}
 OPEN = {"service", "schemas", "errors"}
 DOORS = {
+    "billing.models": "charges are where a lineage ends; it reads every room's rows, a statement for each kind of step",
+    "datasets.models": "lineage, as above",
+    "endpoints.models": "lineage, as above",
+    "endpoints.states": "names of the events that can be subscribed to",
     "fleet.agent_auth": "who an agent is, for every room that agents speak with",
     "fleet.models": "types of the rows that its service hands out",
     "fleet.states": "statuses of those rows",
     "fleet.subjects": "the Protocol through which fleet asks what an assignment runs",
     "fleet.sync": "an agent's one conversation, which rooms above have a part in",
+    "identity.vault": "signing secrets of webhooks are an organization's secrets",
     "identity.models": "keys stand in the routing table, which is one query",
     "jobs.api": "what every kind's own route answers with",
+    "jobs.states": "names of the events that can be subscribed to",
     "jobs.kinds": "the Protocol by which a kind of job registers itself",
     "jobs.models": "the type of the row that a kind is handed",
     "registry.models": "the type of the row that its service hands out",

@@ -12,6 +12,7 @@ SURFACES: dict[str, tuple[Cause, ...]] = {
     "Models": resources.MODELS,
     "Jobs": public.JOBS,
     "Endpoints": resources.ENDPOINTS,
+    "Events and lineage": resources.EVENTS,
     "Money and machines": public.BILLING,
     "Agents": machines.AGENTS,
     "Gateways": machines.GATEWAYS,

@@ -46,6 +46,7 @@ SHARED = (
           before=(post("/projects", {"name": "first"}, headers=KEYED),)),
     Cause("idempotency_in_progress", post("/projects", {"name": "keyed"}, headers=KEYED), stage="key_in_use"),
     Cause("invalid_cursor", get("/projects?cursor=abc")),
+    Cause("request_rate_exceeded", get("/me"), stage="one_request_a_minute", before=(get("/me"),)),
 )  # fmt: skip
 
 IDENTITY = (

@@ -97,3 +97,21 @@ ENDPOINTS = (
     Cause("traffic_period_invalid",
           get("/endpoints/{endpoint_id}/traffic?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z")),
 )  # fmt: skip
+
+HOOK = {"target": "https://receiver.invalid/hook", "event_types": ["job.completed"]}
+SUBSCRIBED = post("/event-subscriptions", HOOK, saves={"own_id": "id"})
+
+EVENTS = (
+    Cause("event_subscription_not_found", get(f"/event-subscriptions/{NOBODY}")),
+    Cause("event_delivery_not_found", get(f"/event-deliveries/{NOBODY}")),
+    Cause("event_target_refused", post("/event-subscriptions", {**HOOK, "target": "https://169.254.169.254/"})),
+    Cause("event_target_refused", post("/event-subscriptions", {**HOOK, "target": "http://example.com/"})),
+    Cause("email_not_configured",
+          post("/event-subscriptions", {**HOOK, "channel": "email", "target": "ada@example.com"})),
+    Cause("too_many_event_subscriptions", post("/event-subscriptions", HOOK), stage="fifty_subscriptions"),
+    Cause("event_subscription_disabled", post("/event-subscriptions/{own_id}/test"),
+          before=(SUBSCRIBED, patch("/event-subscriptions/{own_id}", {"enabled": False}))),
+    Cause("event_delivery_pending", post("/event-deliveries/{sent_id}/replay"),
+          before=(SUBSCRIBED, post("/event-subscriptions/{own_id}/test", saves={"sent_id": "id"}))),
+    Cause("lineage_not_found", get(f"/lineage/job/{NOBODY}")),
+)  # fmt: skip

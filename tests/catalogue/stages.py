@@ -27,6 +27,8 @@ from backend.core.db import Database
 from backend.core.idempotency import KeyedWork
 from backend.core.ids import new_id
 from backend.core.settings import Settings
+from backend.events.models import EventSubscription
+from backend.events.service import MOST_SUBSCRIPTIONS
 from backend.fleet.models import Instance
 from backend.identity.errors import Busy
 from backend.identity.service import authenticate_api_key
@@ -117,6 +119,39 @@ def other_master_key(house: House) -> Iterator[Scene]:
     security = house.settings.security.model_copy(update={"master_key": SecretStr("B" * 43 + "=")})
     with _changed(house, security=security) as app:
         yield Scene(app, {})
+
+
+@stage
+def one_request_a_minute(house: House) -> Iterator[Scene]:
+    """The operator lets a credential send one request a minute."""
+    api = house.settings.api.model_copy(update={"requests_per_minute": 1})
+    with _changed(house, api=api) as app:
+        yield Scene(app, {})
+
+
+@stage
+def fifty_subscriptions(house: House) -> Iterator[Scene]:
+    """The organization has fifty event subscriptions."""
+    with house.controller.unit_of_work() as session:
+        mine = [_email_subscription(house) for _ in range(MOST_SUBSCRIPTIONS)]
+        session.add_all(mine)
+    try:
+        yield Scene(house.app, {})
+    finally:
+        with house.controller.unit_of_work() as session:
+            session.execute(delete(EventSubscription).where(EventSubscription.id.in_([each.id for each in mine])))
+
+
+def _email_subscription(house: House) -> EventSubscription:
+    return EventSubscription(
+        id=new_id(),
+        organization_id=house.world.tenant.organization_id,
+        channel="email",
+        target="ada@example.com",
+        description="",
+        event_types=["endpoint.failed"],
+        created_by="test",
+    )
 
 
 @stage

@@ -19,6 +19,7 @@ HOW_TO = [
     f"how-to/{name}"
     for name in (
         "images", "failed-job", "interruption", "precision", "compress", "ab-test", "keys", "costs", "budget",
+        "webhooks",
     )
 ]  # fmt: skip
 

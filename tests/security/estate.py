@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
-from sqlalchemy import update
+from sqlalchemy import func, update
 from starlette.testclient import TestClient
 
 from backend.billing.models import SpendingHold
 from backend.core.db import Database
 from backend.core.ids import new_id
+from backend.events.models import EventDelivery
 from backend.registry.models import ModelVersion
 from tests.datasets.files import Uploader, archive, digits, sha256
 from tests.endpoints.conftest import World
@@ -119,6 +120,11 @@ class Estate:
             "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"taken": "over"}},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
             "PATCH /api/v1/endpoints/{endpoint_id}/weights": {"weights": {"fp32": 5}},
+            "POST /api/v1/event-subscriptions": {
+                "target": "https://receiver.invalid/",
+                "event_types": ["endpoint.failed"],
+            },
+            "PATCH /api/v1/event-subscriptions/{subscription_id}": {"description": "taken over"},
             "POST /api/v1/budgets": {**project, "amount": "10"},
             "PATCH /api/v1/budgets/{budget_id}": {"amount": "20"},
         }
@@ -156,6 +162,12 @@ def build_estate(client: TestClient, world: World, member_id: UUID, instance_id:
             json={"project_id": ids["project_id"], "name": "nap", "instance_type": "test.endpoints"},
         )
     )
+    ids |= {"kind": "dataset_version", "id": ids["version_id"]}
+    hook = {"target": "https://receiver.invalid/", "event_types": ["endpoint.failed"]}
+    ids["subscription_id"] = _created(client.post(f"{API}/event-subscriptions", json=hook))
+    sent = client.post(f"{API}/event-subscriptions/{ids['subscription_id']}/test")
+    assert sent.status_code == 202, sent.text
+    ids["delivery_id"] = sent.json()["id"]
     ids["budget_id"] = _created(client.post(f"{API}/budgets", json={"project_id": ids["project_id"], "amount": "10"}))
     endpoint = client.post(f"{API}/endpoints", json=world.body())
     ids["endpoint_id"] = _created(endpoint)
@@ -181,6 +193,11 @@ def _finish(database: Database, client: TestClient, estate: Estate) -> None:
         files = [{"name": "model.onnx", "sha256": estate.ids["sha256"], "size_bytes": 1}]
         session.execute(
             update(ModelVersion).where(ModelVersion.id == version_id).values(files=files, approval_status="pending")
+        )
+        session.execute(
+            update(EventDelivery)
+            .where(EventDelivery.id == UUID(estate.ids["delivery_id"]))
+            .values(delivered_at=func.clock_timestamp(), due_at=None)
         )
     estate.ids["hold_id"] = str(hold_id)
     estate.ids["model_id"] = client.get(f"{API}/model-versions/{version_id}").json()["model_id"]

@@ -7,6 +7,7 @@ The order is the tick's: what makes work comes before what counts it.
 import worker.tasks.jobs
 import worker.tasks.fleet
 import worker.tasks.endpoints
+import worker.tasks.events
 import worker.tasks.billing
 import worker.tasks.datasets
 import worker.tasks.imports
