@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modelyard.client import Client
     from modelyard.types import DatasetImport
 
+__all__ = ["app"]
 POLL_SECONDS = 0.5
 SHOWN_CHARACTERS = 60
 

@@ -107,7 +107,7 @@ class LineageRepository:
     def versions_of_jobs(self, ids: Sequence[UUID]) -> list[tuple[UUID, UUID | None, Node]]:
         """Job → (job, attempt, model version it made)."""
         rows = self._session.execute(self._versions().where(ModelVersion.job_id.in_(ids)))
-        return [(row[0].job_id, row[0].attempt_id, _version(row)) for row in rows]
+        return [(row[0].job_id, row[0].attempt_id, _version(row)) for row in rows if row[0].job_id is not None]
 
     def variants_of_versions(self, ids: Sequence[UUID]) -> list[Step]:
         """Model version → variants that serve it or did."""
