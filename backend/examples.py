@@ -50,6 +50,9 @@ EXAMPLES: Examples = {
             "tags": {"team": "vision"},
         },
     },
+    "POST /api/v1/training-jobs/estimate": {
+        "On a laptop": {"project_id": PROJECT, "dataset_version_id": DATASET_VERSION, "instance_type": "local.cpu"}
+    },
     "POST /api/v1/compression-jobs": {
         "To int8": {
             "project_id": PROJECT,

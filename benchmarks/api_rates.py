@@ -219,7 +219,8 @@ def run(sizes: Sizes) -> dict[str, Figures]:
 
 
 def _count(site: Site, asked: dict[str, Request]) -> dict[str, tuple[int, int]]:
-    app = create_app(site.settings)
+    api = site.settings.api.model_copy(update={"requests_per_minute": 10**9})
+    app = create_app(site.settings.model_copy(update={"api": api}))
     try:
         return {name: statements_of(app, one, 10**8 + 10 * place) for place, (name, one) in enumerate(asked.items())}
     finally:

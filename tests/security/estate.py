@@ -62,6 +62,13 @@ def _operation(method: str, path: str, described: dict[str, Any]) -> Operation:
     )
 
 
+HOOK = {"target": "https://receiver.invalid/", "event_types": ["endpoint.failed"]}
+EVENT_BODIES = {
+    "POST /api/v1/event-subscriptions": HOOK,
+    "PATCH /api/v1/event-subscriptions/{subscription_id}": {"description": "taken over"},
+}
+
+
 @dataclass
 class Estate:
     """What an organization owns: ids by the document's path parameter, and a body for each operation with one."""
@@ -120,11 +127,7 @@ class Estate:
             "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"taken": "over"}},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
             "PATCH /api/v1/endpoints/{endpoint_id}/weights": {"weights": {"fp32": 5}},
-            "POST /api/v1/event-subscriptions": {
-                "target": "https://receiver.invalid/",
-                "event_types": ["endpoint.failed"],
-            },
-            "PATCH /api/v1/event-subscriptions/{subscription_id}": {"description": "taken over"},
+            **EVENT_BODIES,
             "POST /api/v1/budgets": {**project, "amount": "10"},
             "PATCH /api/v1/budgets/{budget_id}": {"amount": "20"},
         }
@@ -163,8 +166,7 @@ def build_estate(client: TestClient, world: World, member_id: UUID, instance_id:
         )
     )
     ids |= {"kind": "dataset_version", "id": ids["version_id"]}
-    hook = {"target": "https://receiver.invalid/", "event_types": ["endpoint.failed"]}
-    ids["subscription_id"] = _created(client.post(f"{API}/event-subscriptions", json=hook))
+    ids["subscription_id"] = _created(client.post(f"{API}/event-subscriptions", json=HOOK))
     sent = client.post(f"{API}/event-subscriptions/{ids['subscription_id']}/test")
     assert sent.status_code == 202, sent.text
     ids["delivery_id"] = sent.json()["id"]
