@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.commands.datasets import DatasetArgument, app
+from backend.commands.datasets import DatasetArgument
+from backend.commands.datasets import app as app  # these are commands of `datasets` too
 from backend.commands.output import news, show_list, show_one, size, standing
 from backend.commands.parameters import LimitOption
 from backend.commands.session import session_of
