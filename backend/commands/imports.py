@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.commands.datasets import DatasetArgument
-from backend.commands.datasets import app as app  # these are commands of `datasets` too
+from backend.commands.datasets import DatasetArgument, app
 from backend.commands.output import news, show_list, show_one, size, standing
 from backend.commands.parameters import LimitOption
 from backend.commands.session import session_of
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from modelyard.client import Client
     from modelyard.types import DatasetImport
 
-__all__ = ["app"]
+__all__ = ["app"]  # of `datasets`: these are commands of it too
+
 POLL_SECONDS = 0.5
 SHOWN_CHARACTERS = 60
 
