@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from modelyard.client import Client
     from modelyard.types import DatasetImport
 
-__all__ = ["app"]
+__all__ = ["app"]  # of `datasets`: these are commands of it too
+
 POLL_SECONDS = 0.5
 SHOWN_CHARACTERS = 60
 
