@@ -56,6 +56,19 @@ def in_small_parts(route: Route) -> None:
     route.continue_(post_data=json.dumps(wanted | {"part_size_bytes": SMALL_PART}))
 
 
+def stalling(sent: list[str]) -> Callable[[Route], None]:
+    """The third part loses its connection, and after six no part gets through: they wait until the page gives up."""
+
+    def handle(route: Route) -> None:
+        sent.append(route.request.url)
+        if len(sent) == 3:
+            route.abort("connectionreset")
+        elif len(sent) <= 6:
+            route.continue_()
+
+    return handle
+
+
 def test_from_an_empty_list_to_compared_versions(
     browser: Browser, address: str, member: Member, tmp_path: Path
 ) -> None:
@@ -109,17 +122,9 @@ def test_an_upload_survives_a_pause_a_reload_and_a_lost_connection(
         log_in(page, member.email, PASSWORD)
         new_dataset(page, "patient")
 
-        def one_by_one(route: Route) -> None:
-            sent.append(route.request.url)
-            if len(sent) == 3:
-                route.abort("connectionreset")
-            elif len(sent) <= 6:
-                route.continue_()
-            # the others wait until the page gives them up
-
         page.on("response", lambda answer: stored.append(answer.url) if "/parts/" in answer.url else None)
         page.route("**/api/v1/datasets/*/uploads", in_small_parts)
-        page.route("**/parts/*", one_by_one)
+        page.route("**/parts/*", stalling(sent))
         page.locator("#upload-files").set_input_files([file])
         row = page.locator(".transfer")
         expect(row.get_by_role("status")).to_contain_text("Sending")
