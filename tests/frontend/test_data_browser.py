@@ -161,7 +161,7 @@ def test_what_cannot_be_taken_says_why_and_single_images_need_a_label(
         expect(page.locator("#recent")).to_contain_text("Convert these files to PNG or JPEG", timeout=20_000)
         expect(page.locator(".transfer").first).to_contain_text("Refused, nothing was added")
         expect(page.get_by_role("alert")).to_contain_text("Say the label")
-        page.get_by_label("Label of single images").fill("seven")
+        page.get_by_label("Label of single files").fill("seven")
         page.get_by_role("button", name="Start the upload").click()
         expect(page.locator("#facts")).to_contain_text("1 file under 1 label", timeout=20_000)
         assert overflow(page) <= 0
