@@ -6,7 +6,6 @@ probability where days are independent and normal: 1.2816 standard deviations of
 days left. With fewer than three full days there is none.
 """
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,8 +35,9 @@ from backend.core.db import Scope
 
 DAYS = 28
 LEAST_DAYS = 3
-EIGHTY_PERCENT = 1.2816
+EIGHTY_PERCENT = Decimal("1.2816")
 DAY = timedelta(days=1)
+MICROSECOND = timedelta(microseconds=1)
 CHARGED_DAY = cast(func.timezone("UTC", Charge.from_at), Date)
 
 Group = Literal["resource_kind", "project_id", "sku"]
@@ -177,27 +177,27 @@ def forecast(session: Session, scope: Scope, project_id: UUID | None = None) -> 
     if count < LEAST_DAYS:
         return None
     past = Filters(project_id=project_id, from_at=from_at, to_at=today)
-    found = {day: float(amount) for day, _, amount in charges.sums(past, CHARGED_DAY)}
-    past_days = [found.get((from_at + index * DAY).date(), 0.0) for index in range(count)]
+    found = {day: amount for day, _, amount in charges.sums(past, CHARGED_DAY)}
+    past_days = [found.get((from_at + index * DAY).date(), Decimal(0)) for index in range(count)]
     spent = charges.total(Filters(project_id=project_id, from_at=month_start(now), to_at=now))
     return Forecast(spent, project_days(past_days, spent, now), count)
 
 
-def project_days(past: Sequence[float], spent: Decimal, now: datetime) -> list[ForecastDay]:
+def project_days(past: Sequence[Decimal], spent: Decimal, now: datetime) -> list[ForecastDay]:
     """The rest of the month of `now`, given the charges of full days before (dollars) and of the month so far."""
-    mean, deviation = statistics.fmean(past), statistics.stdev(past)
+    mean, deviation = statistics.mean(past), statistics.stdev(past)
     end = next_month(month_start(now))
     day = datetime(now.year, now.month, now.day, tzinfo=UTC)
     days = []
     while day < end:
-        left = (day + DAY - now) / DAY
-        expected = float(spent) + mean * left
-        spread = EIGHTY_PERCENT * deviation * math.sqrt(left)
-        low = max(float(spent), expected - spread)
+        left = Decimal((day + DAY - now) // MICROSECOND) / (DAY // MICROSECOND)
+        expected = spent + mean * left
+        spread = EIGHTY_PERCENT * deviation * left.sqrt()
+        low = max(spent, expected - spread)
         days.append(ForecastDay(day.date(), *(_dollars(one) for one in (expected, low, expected + spread))))
         day += DAY
     return days
 
 
-def _dollars(amount: float) -> Decimal:
-    return Decimal(f"{amount:.4f}")
+def _dollars(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.0001"))

@@ -48,7 +48,9 @@ class ImportCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source: Annotated[
-        str, StringConstraints(min_length=1, max_length=4096, pattern=r"^(https?://[!-~]+|s3://[^\x00-\x1f\x7f]+)$")
+        str,
+        StringConstraints(min_length=1, max_length=4096, pattern=r"^(https?://[!-~]+|s3://[^\x00-\x1f\x7f]+)$"),
+        Field(examples=["https://data.example.org/wine.csv"]),
     ]
     file_name: FileName | None = None
     label: Label | None = None

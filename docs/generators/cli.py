@@ -1,5 +1,6 @@
 """The command line from typer's own tree: a page per group of commands, and an overview."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -111,7 +112,7 @@ def _takes(option: Command) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(kind))
     (inner,) = get_args(kind) or (kind,)
-    words = {str: "text", int: "number", float: "number", Path: "path"}
+    words = {str: "text", int: "number", float: "number", Path: "path", datetime: "time"}
     named = f"`{option.metavar}`" if option.metavar else words[inner]
     return f"{named}, repeatable" if option.multiple else named
 

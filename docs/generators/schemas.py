@@ -57,13 +57,14 @@ class Schemas:
                 yield from self.rows(below, f"{prefix}{name}{mark}", depth + 1)
 
     def example(self, schema: Schema, name: str = "") -> Any:  # noqa: ANN401 - any JSON
-        """A small value of this schema: required fields only."""
+        """A small value of this schema: its own example, else required fields only."""
         schema = self._plain(schema)
         options = [each for each in schema.get("anyOf") or schema.get("oneOf") or () if each.get("type") != "null"]
         if options:
             return self.example(options[0], name)
-        if "const" in schema or "enum" in schema:
-            return schema.get("const", schema.get("enum", [None])[0])
+        chosen = schema.get("examples") or ([schema["const"]] if "const" in schema else schema.get("enum"))
+        if chosen:
+            return chosen[0]
         if schema.get("type") == "object" or "properties" in schema:
             return self._example_object(schema)
         if schema.get("type") == "array":

@@ -129,10 +129,10 @@ def test_the_forecast_rests_on_full_days(
 
 def test_days_alike_are_forecast_exactly() -> None:
     noon = datetime(2026, 2, 26, 12, tzinfo=UTC)
-    days = explorer.project_days([2.0] * 10, Decimal(51), noon)
+    days = explorer.project_days([Decimal(2)] * 10, Decimal(51), noon)
     assert [str(one.expected) for one in days] == ["52.0000", "54.0000", "56.0000"]
     assert all(one.low == one.expected == one.high for one in days)
-    uneven = explorer.project_days([1.0, 3.0, 2.0, 2.0], Decimal(51), noon)
+    uneven = explorer.project_days([Decimal(1), Decimal(3), Decimal(2), Decimal(2)], Decimal(51), noon)
     assert uneven[-1].low < Decimal(56) < uneven[-1].high
 
 
