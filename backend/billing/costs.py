@@ -54,6 +54,17 @@ class ResourceCharge:
 
 
 @dataclass(frozen=True)
+class VariantCost:
+    """Quantity and cost of one SKU for one variant; '' where the usage belongs to none."""
+
+    variant: str
+    sku: str
+    unit: str
+    quantity: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True)
 class ProjectCost:
     """What one project cost."""
 
@@ -200,6 +211,15 @@ def charges_by_price(
     rows = ChargeRepository(session, scope).sums(filters, Charge.sku, Charge.unit, Charge.unit_price)
     waiting = UsageRepository(session, scope).unrated(filters)
     return [ResourceCharge(*row) for row in rows], sum((quantity for _, _, quantity, _ in waiting), Decimal(0))
+
+
+def charged_by_variant(
+    session: Session, scope: Scope, resource_kind: str, resource_id: UUID, *, from_at: datetime, to_at: datetime
+) -> list[VariantCost]:
+    """What one resource was charged in [from_at, to_at), by variant and SKU, the largest amount first."""
+    filters = Filters(resource_kind=resource_kind, resource_id=resource_id, from_at=from_at, to_at=to_at)
+    rows = ChargeRepository(session, scope).sums(filters, Charge.variant, Charge.sku, Charge.unit)
+    return [VariantCost(*row) for row in rows]
 
 
 def charged_this_month(session: Session, scope: Scope) -> Decimal:
