@@ -11,6 +11,7 @@ from babel.numbers import format_currency, format_decimal, format_percent
 DASH = "\N{EN DASH}"
 _KIBI = 1024
 _PLAIN = 100
+_FEW = 100
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86_400
@@ -69,6 +70,15 @@ class Formatter:
     def exact_money(self, amount: Decimal | None) -> str:
         """The hover text of money: every digit."""
         return "" if amount is None else f"USD {amount:f}"
+
+    def whole(self, number: int) -> str:
+        """`12,400`: a count."""
+        return format_decimal(number, locale=self.locale)
+
+    def rate(self, per_second: float) -> str:
+        """`12.4`, `0.03`: how often in a second."""
+        digits = "#,##0" if per_second >= _FEW else "#,##0.##"
+        return format_decimal(per_second, digits, locale=self.locale)
 
     def percent(self, share: float | None) -> str:
         """`42%`; a dash for None."""

@@ -33,6 +33,7 @@ class EndpointFilter:
     project_id: UUID | None = None
     status: str | None = None
     name: str | None = None
+    name_contains: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class EndpointRepository:
             query = query.where(Endpoint.project_id == where.project_id)
         if where.name is not None:
             query = query.where(Endpoint.name == where.name)
+        if where.name_contains is not None:
+            query = query.where(Endpoint.name.icontains(where.name_contains, autoescape=True))
         alive = Endpoint.status != states.DELETED
         query = query.where(alive if where.status is None else Endpoint.status == where.status)
         return fetch_page(self._session, query, page, keys=(Endpoint.created_at, Endpoint.id))

@@ -108,7 +108,7 @@ class RegistryRepository:
         rows = self.session.execute(query.order_by(ModelVersion.id.desc()).limit(limit))
         return [(model, version) for model, version in rows]
 
-    def named(self, version_ids: Collection[UUID]) -> dict[UUID, tuple[Model, ModelVersion]]:
+    def with_models(self, version_ids: Collection[UUID]) -> dict[UUID, tuple[Model, ModelVersion]]:
         """Versions with their models, by the version's id."""
         rows = self.session.execute(
             select(Model, ModelVersion)

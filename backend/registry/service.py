@@ -236,7 +236,7 @@ def named_versions(
     session: Session, scope: Scope, version_ids: Collection[UUID]
 ) -> dict[UUID, tuple[Model, ModelVersion]]:
     """Versions with their models, by the version's id; one that is not there is left out."""
-    return RegistryRepository(session, scope).named(version_ids)
+    return RegistryRepository(session, scope).with_models(version_ids)
 
 
 def review_version(session: Session, principal: Principal, version_id: UUID, *, to: str, reason: str) -> ModelVersion:
