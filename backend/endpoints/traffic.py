@@ -79,10 +79,10 @@ def summarize(
     latencies = traffic.latencies(endpoint_ids, end - within, end, per="endpoint")
     return {
         id_: Summary(
-            int(calls),
-            int(errors),
+            calls,
+            errors,
             quantile_ms(latencies.get((id_,), {}), 0.5),
             quantile_ms(latencies.get((id_,), {}), 0.95),
         )
-        for id_, calls, errors in traffic.totals(endpoint_ids, end - within, end)
+        for id_, (calls, errors) in traffic.totals(endpoint_ids, end - within, end).items()
     }

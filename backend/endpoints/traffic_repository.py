@@ -87,13 +87,14 @@ class TrafficRepository:
             .order_by(*by)
         ).all()
 
-    def totals(self, endpoint_ids: Sequence[UUID], from_at: datetime, to_at: datetime) -> Sequence[Row[Any]]:
-        """(endpoint, calls, errors) of traffic that begins in [from_at, to_at); one without traffic is left out."""
-        return self._session.execute(
+    def totals(self, endpoint_ids: Sequence[UUID], from_at: datetime, to_at: datetime) -> dict[UUID, tuple[int, int]]:
+        """(calls, errors) by endpoint, of traffic that begins in [from_at, to_at); one without is left out."""
+        rows = self._session.execute(
             select(VariantTraffic.endpoint_id, func.sum(VariantTraffic.calls), func.sum(VariantTraffic.errors))
             .where(*self._within(endpoint_ids, from_at, to_at))
             .group_by(VariantTraffic.endpoint_id)
-        ).all()
+        )
+        return {endpoint_id: (int(calls), int(errors)) for endpoint_id, calls, errors in rows}
 
     def latencies(
         self, endpoint_ids: Sequence[UUID], from_at: datetime, to_at: datetime, *, per: Per
@@ -103,11 +104,12 @@ class TrafficRepository:
         """
         minute = func.date_trunc("minute", VariantTraffic.from_at).label("minute")
         variant = VariantTraffic.variant.label("variant")
-        by: list[ColumnElement[Any]] = {
+        columns: dict[Per, list[ColumnElement[Any]]] = {
             "endpoint": [VariantTraffic.endpoint_id.label("endpoint")],
             "variant": [variant],
             "minute": [minute, variant],
-        }[per]
+        }
+        by = columns[per]
         counted = func.jsonb_each_text(VariantTraffic.latency).table_valued("key", "value", name="counted")
         bucket = cast(counted.c.key, Integer).label("bucket")
         rows = self._session.execute(

@@ -121,8 +121,8 @@ class Board {
     this.pen.fillStyle = BLACK;
     this.pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
     this.pen.drawImage(bitmap, 0, 0, this.canvas.width, this.canvas.height);
+    this.write(bitmap);
     bitmap.close();
-    this.write();
   }
 
   invert(): void {
@@ -134,14 +134,14 @@ class Board {
     this.write();
   }
 
-  /** What the model sees, small, and as the request. */
-  write(): void {
+  /** What the model sees, small, and as the request. A picture is scaled once, from itself. */
+  write(source: CanvasImageSource = this.canvas): void {
     const { name, datatype } = this.root.dataset;
     const channels = Number(this.root.dataset["channels"]);
     const { width, height } = this.seen;
     this.view.imageSmoothingEnabled = true;
     this.view.imageSmoothingQuality = "high";
-    this.view.drawImage(this.canvas, 0, 0, width, height);
+    this.view.drawImage(source, 0, 0, width, height);
     const pixels = this.view.getImageData(0, 0, width, height).data;
     const data = tensor(pixels, channels, Number(this.root.dataset["top"]));
     this.target.value = JSON.stringify({ inputs: [{ name, shape: [1, channels, height, width], datatype, data }] });
