@@ -103,7 +103,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _compute(microseconds: int, calls: int) -> float | None:
-    return float(microseconds) / calls / 1e6 if calls else None
+    return int(microseconds) / int(calls) / 1e6 if calls else None
 
 
 def _shares(config: ConfigDetail | None) -> dict[str, float]:

@@ -1,19 +1,27 @@
 """The endpoints' pages over real rows: list, form, tabs, changes, deletion."""
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from decimal import Decimal
 from uuid import UUID
 
+import msgspec
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from backend.billing import service as billing
+from backend.billing.charging import rate
 from backend.core import wire
+from backend.core.auth import Principal
+from backend.core.crypto import LocalKms
 from backend.core.ids import new_id
+from backend.endpoints.models import Replica
 from backend.endpoints.segments import accept_segment
-from backend.endpoints.service import get_endpoint
+from backend.endpoints.service import ConfigRequest, create_endpoint, get_endpoint
+from backend.endpoints.variants import VariantRequest
+from backend.identity.keys import make_key
+from backend.identity.vault import Vault
 from frontend.pages.jobs import STOP_POLLING
 from tests.endpoints.conftest import TYPE, World, control_context, make_world  # noqa: F401 - fixtures
 from tests.fixtures.database import Tenant
@@ -192,23 +200,198 @@ def test_which_version_answered_at_a_time(visitor: TestClient, member: Member, w
     assert "Write a time" in wrong.text
 
 
-def call_lines(world: World, replica: Any, lines: list[dict[str, Any]]) -> None:
-    """Deliver a usage segment as the replica's agent does."""
-    assignment = world.assignment(replica)
-    spec = msgspec_convert(assignment.spec)
-    segment_id = new_id()
-    header = {
-        "segment_id": str(segment_id),
-        "replica_id": spec.replica_id,
-        "endpoint_id": spec.endpoint_id,
-        "opened_at": 1.0,
+def test_traffic_is_shown_by_variant_with_its_latency(visitor: TestClient, member: Member, world: World) -> None:
+    enter(visitor, member)
+    endpoint = made(visitor, world)
+    (replica,) = world.bring_up(endpoint)
+    deliver(world, replica, usage(world, "fp32", calls=60, latency={20: 50, 32: 10}), usage(world, "int8", calls=20))
+    page = visitor.get(f"/endpoints/{endpoint}").text
+    assert "75%" in page
+    assert "80 calls in the last hour" in page
+    listed = visitor.get("/endpoints").text
+    assert 'data-label="Calls, last hour" class="num">80<' in listed
+    assert "24 ms" in listed  # the 57th of 60 calls lies in bucket 32, from 21.5 to 25.6 ms
+    base = f"/endpoints/{endpoint}/figures"
+    split = visitor.get(f"{base}/split").json()
+    assert (split["kind"], split["unit"], split["final"]) == ("area", "share", False)
+    shown = {one["name"]: [value for value in one["values"] if value is not None] for one in split["series"]}
+    assert shown == {"fp32": [0.75], "int8": [0.25]}
+    wanted = visitor.get(f"{base}/wanted").json()
+    assert {one["name"]: one["values"][-1] for one in wanted["series"]} == {"fp32": 0.7, "int8": 0.3}
+    latency = visitor.get(f"{base}/latency").json()["series"]
+    assert {one["name"] for one in latency} >= {"fp32 p50", "fp32 p95"}
+    assert sum(value for one in visitor.get(f"{base}/calls").json()["series"] for value in one["values"]) == 80
+    assert visitor.get(f"{base}/errors").json()["series"] == []
+    for period in ("24h", "7d"):
+        assert visitor.get(f"{base}/split?period={period}").status_code == 200
+        assert "80" in visitor.get(f"/endpoints/{endpoint}/traffic?period={period}").text
+    assert visitor.get(f"{base}/nothing").status_code == 422
+
+
+def test_cost_is_shown_by_variant_and_per_thousand_calls(
+    visitor: TestClient, member: Member, world: World, charge: Callable[[UUID, str, str, str], None]
+) -> None:
+    enter(visitor, member)
+    endpoint = made(visitor, world)
+    assert "Nothing was charged this month" in visitor.get(f"/endpoints/{endpoint}/cost").text
+    charge(endpoint, "fp32", "2000", "0.004")
+    charge(endpoint, "int8", "500", "0.001")
+    page = visitor.get(f"/endpoints/{endpoint}/cost").text
+    assert "2,500" in page
+    assert "USD 3.4" in page  # 8.50 for 2,500 calls
+    assert "USD 4.0" in page
+    days = visitor.get(f"/endpoints/{endpoint}/figures/cost").json()
+    assert {one["name"]: sum(one["values"]) for one in days["series"]} == {"fp32": 8.0, "int8": 0.5}
+    assert "$8.50" in visitor.get("/endpoints").text
+
+
+@pytest.fixture
+def charge(world: World) -> Callable[[UUID, str, str, str], None]:
+    """Charge an endpoint for calls of a variant, at a price of the test's own, a moment ago."""
+
+    def make(endpoint_id: UUID, variant: str, calls: str, price: str) -> None:
+        sku, now = f"inference:test-{new_id()}", world.now()
+        with world.controller.unit_of_work() as session:
+            billing.set_price(session, sku, Decimal(price), now - timedelta(days=1))
+        with world.app.unit_of_work(world.tenant.scope) as session:
+            billing.record_usage(
+                session,
+                world.tenant.scope,
+                project_id=world.tenant.project_id,
+                source_kind="calls",
+                source_id=new_id(),
+                resource_kind="endpoint",
+                resource_id=endpoint_id,
+                resource_name="digits",
+                sku=sku,
+                quantity=Decimal(calls),
+                from_at=now,
+                to_at=now,
+                detail={"variant": variant},
+            )
+        with world.controller.unit_of_work() as session:
+            rate(session, 100, settle_seconds=0.0)
+
+    return make
+
+
+def test_an_endpoint_goes_only_when_its_name_is_typed(visitor: TestClient, member: Member, world: World) -> None:
+    enter(visitor, member)
+    endpoint = made(visitor, world)
+    path, sent = f"/endpoints/{endpoint}/delete", {"csrf_token": token(visitor)}
+    assert visitor.post(path, data=sent | {"typed": "other"}).status_code == 303
+    assert "Nothing was deleted" in visitor.get(f"/endpoints/{endpoint}").text
+    assert visitor.post(path, data=sent | {"typed": "digits"}).status_code == 303
+    page = visitor.get(f"/endpoints/{endpoint}").text
+    assert "Deleting" in page
+    assert "delete-dialog" not in page
+    world.tick()
+    world.tick()
+    last = visitor.get(f"/endpoints/{endpoint}/live", headers={"HX-Request": "true"})
+    assert (last.status_code, "hx-trigger" in last.text) == (STOP_POLLING, False)
+    assert visitor.get(f"/endpoints/{endpoint}/figures/split").json()["final"] is True
+    assert f'id="endpoint-{endpoint}"' in visitor.get("/endpoints?status=deleted").text
+
+
+def test_another_organizations_endpoint_is_not_there(
+    visitor: TestClient, member: Member, world: World, make_member: Callable[..., Member]
+) -> None:
+    enter(visitor, member)
+    endpoint = made(visitor, world)
+    visitor.cookies.clear()
+    enter(visitor, make_member())
+    assert str(endpoint) not in visitor.get("/endpoints").text
+    pages = [*TABS, "/live", "/traffic", "/figures/split", "/figures/cost"]
+    assert {visitor.get(f"/endpoints/{endpoint}{path}").status_code for path in pages} == {404}
+    assert visitor.get("/endpoints/not-an-id").status_code == 404
+    sent = {
+        "csrf_token": token(visitor),
+        "typed": "digits",
+        "seen": "1",
+        "body": "{}",
+        "variants.0.name": "fp32",
+        "variants.0.weight": "1",
+        "variants.0.model_version_id": str(new_id()),
+        "instance_type": TYPE,
     }
-    content = b"\n".join(json.dumps(one).encode() for one in [header, *lines]) + b"\n"
+    weights = {name: value for name, value in sent.items() if name not in {"instance_type", "body", "typed"}}
+    del weights["variants.0.model_version_id"]
+    for path in ("delete", "playground", "config/form", "config"):
+        assert visitor.post(f"/endpoints/{endpoint}/{path}", data=sent).status_code == 404, path
+    assert visitor.post(f"/endpoints/{endpoint}/weights", data=weights).status_code == 404
+
+
+def test_a_viewer_looks_and_changes_nothing(
+    visitor: TestClient,
+    make_member: Callable[..., Member],
+    make_world: Callable[[Tenant], World],  # noqa: F811 - the fixture
+) -> None:
+    watcher = make_member("viewer")
+    enter(visitor, watcher)
+    world = make_world(watcher.tenant)
     with world.app.unit_of_work(world.tenant.scope) as session:
-        accept_segment(session, world.tenant.scope, assignment, segment_id, content)
+        endpoint = create_endpoint(
+            session,
+            Principal(
+                kind="user",
+                id=new_id(),
+                name="",
+                organization_id=world.tenant.organization_id,
+                account_id="",
+                role="owner",
+            ),
+            project_id=world.tenant.project_id,
+            name="watched",
+            wanted=ConfigRequest(TYPE, 1, 1, [VariantRequest("a", world.make_version(DIGITS), Decimal(1))]),
+            max_body_bytes=2**20,
+            tags={},
+        ).id
+    for tab in TABS:
+        page = visitor.get(f"/endpoints/{endpoint}{tab}")
+        assert page.status_code == 200
+        assert "delete-dialog" not in page.text
+    assert "Your role may not call endpoints" in visitor.get(f"/endpoints/{endpoint}/playground").text
+    assert visitor.get("/endpoints/new").status_code == 403
+    sent = {"csrf_token": token(visitor)}
+    paths = ["/endpoints/new", "/endpoints/new/form"]
+    paths += [f"/endpoints/{endpoint}/{path}" for path in ("delete", "weights", "config", "config/form", "playground")]
+    assert {visitor.post(path, data=sent).status_code for path in paths} == {403}
+    assert {visitor.post(path, data={}).status_code for path in paths} == {403}
 
 
-def msgspec_convert(spec: Any) -> wire.ReplicaSpec:
-    import msgspec  # noqa: PLC0415
+def usage(world: World, variant: str, *, calls: int, latency: dict[int, int] | None = None) -> wire.UsageLine:
+    """A line of a segment, of now, by a key of the tenant."""
+    return wire.UsageLine(
+        at=world.now().timestamp(),
+        variant=variant,
+        key_id=str(key_of(world)),
+        calls=calls,
+        items=calls,
+        bytes_in=1,
+        bytes_out=1,
+        compute_us=1000 * calls,
+        errors=0,
+        latency=latency or {},
+    )
 
-    return msgspec.convert(spec, wire.ReplicaSpec)
+
+def key_of(world: World) -> UUID:
+    """An API key of the tenant."""
+    with world.app.unit_of_work(world.tenant.scope) as session:
+        made_key = make_key(
+            session, Vault(LocalKms("A" * 43 + "=")), world.tenant.scope, name="k", role="developer", scopes=(),
+            created_by=None, expires_at=None, tags={},
+        )  # fmt: skip
+        return made_key.key.id
+
+
+def deliver(world: World, replica: Replica, *lines: wire.UsageLine) -> None:
+    """A usage segment, as the replica's agent delivers it."""
+    assignment = world.assignment(replica)
+    spec = msgspec.convert(assignment.spec, wire.ReplicaSpec)
+    header = wire.UsageHeader(
+        segment_id=str(new_id()), replica_id=spec.replica_id, endpoint_id=spec.endpoint_id, opened_at=1.0
+    )
+    content = b"".join(msgspec.json.encode(one) + b"\n" for one in [header, *lines])
+    with world.app.unit_of_work(world.tenant.scope) as session:
+        assert accept_segment(session, world.tenant.scope, assignment, UUID(header.segment_id), content)
