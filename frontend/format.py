@@ -12,6 +12,7 @@ DASH = "\N{EN DASH}"
 _KIBI = 1024
 _PLAIN = 100
 _FEW = 100
+_SHORT = 0.00995
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86_400
@@ -24,9 +25,11 @@ class Formatter:
         self.locale = locale
 
     def duration(self, seconds: float | None) -> str:
-        """`2 h 14 min`, `3 min 05 s`, `4.2 s`, `38 ms`; a dash for None."""
+        """`2 h 14 min`, `3 min 05 s`, `4.2 s`, `38 ms`, `0.3 ms`; a dash for None."""
         if seconds is None:
             return DASH
+        if 0 < seconds < _SHORT:
+            return f"{seconds * 1000:.2g} ms"
         if seconds < 1:
             return f"{seconds * 1000:.0f} ms"
         if seconds < _MINUTE / 6:

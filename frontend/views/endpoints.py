@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 
 from backend.billing import costs
 from backend.billing.costs import month_start
+from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Scope
+from backend.core.lifecycle import Event
 from backend.core.pagination import MAX_LIMIT, PageRequest
 from backend.endpoints import service, states, traffic
 from backend.endpoints.models import Replica
@@ -21,7 +23,8 @@ from backend.endpoints.service import ConfigDetail, EndpointDetail
 from backend.projects import service as projects
 from backend.registry import service as registry
 from backend.registry.models import Model, ModelVersion
-from frontend.views import ProjectLink
+from frontend.jobviews import ACTORS
+from frontend.views import EventView, ProjectLink
 
 SETTLED = frozenset({states.IN_SERVICE, states.FAILED, states.DELETED})
 """Statuses that last until somebody acts."""
@@ -219,8 +222,25 @@ def versions_of(session: Session, scope: Scope, configs: Collection[ConfigDetail
     return registry.named_versions(session, scope, ids)
 
 
-def config_line(detail: ConfigDetail, versions: Versions) -> ConfigLine:
-    """A config as the pages show it."""
+def actor_name(actor: str, viewer: Principal) -> str:
+    """Who did it: the viewer by name, others by what they are."""
+    kind = actor.partition(":")[0]
+    return viewer.name if actor == viewer.actor else ACTORS.get(kind, kind.replace("_", " "))
+
+
+def event_view(event: Event, viewer: Principal) -> EventView:
+    """One change of status."""
+    return EventView(
+        at=event.at,
+        subject=event.resource_kind,
+        to_status=event.to_status,
+        reason=event.reason,
+        who=actor_name(event.actor, viewer),
+    )
+
+
+def config_line(detail: ConfigDetail, versions: Versions, viewer: Principal | None = None) -> ConfigLine:
+    """A config as the pages show it; with a viewer, who asked for it by name."""
     whole = sum(one.weight for one in detail.variants)
     return ConfigLine(
         number=detail.config.number,
@@ -241,7 +261,7 @@ def config_line(detail: ConfigDetail, versions: Versions) -> ConfigLine:
         ],
         created_at=detail.config.created_at,
         live_at=detail.config.live_at,
-        who=detail.config.created_by,
+        who=actor_name(detail.config.created_by, viewer) if viewer else detail.config.created_by,
     )
 
 

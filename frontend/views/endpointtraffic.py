@@ -174,7 +174,7 @@ def draw(
         series = _split(steps)
     else:
         series = list(_wanted(session, scope, endpoint_id, steps))
-    if not any(value is not None and (value or picture != "calls") for one in series for value in one.values):
+    if _too_little(series, areas=picture in ("split", "wanted")):
         series = []
     return Figure(
         kind="area" if picture in ("split", "wanted") else "lines",
@@ -184,6 +184,12 @@ def draw(
         note=words[picture] if series else "",
         final=endpoint.deleted_at is not None,
     )
+
+
+def _too_little(series: Sequence[FigureSeries], *, areas: bool) -> bool:
+    """Nothing to see: no value, all of them 0, or a single point where an area is to be drawn."""
+    known = [one for one in zip(*(one.values for one in series), strict=True) if any(one)]
+    return len(known) < (2 if areas else 1)
 
 
 def _split(steps: Steps) -> list[FigureSeries]:

@@ -20,6 +20,10 @@ export function rescale(shares: number[], moved: number, value: number): number[
   });
 }
 
+function written(count: number): string {
+  return count.toLocaleString(document.documentElement.lang || "en");
+}
+
 interface Slider {
   name: string;
   range: HTMLInputElement;
@@ -53,8 +57,8 @@ export function installSliders(form: HTMLFormElement): void {
         item.textContent = shape
           .replace("{name}", one.name)
           .replace("{share}", `${+share.toFixed(1)}%`)
-          .replace("{calls}", String(Math.round((share / 100) * calls)))
-          .replace("{all}", String(calls));
+          .replace("{calls}", written(Math.round((share / 100) * calls)))
+          .replace("{all}", written(calls));
         return item;
       }),
     );
