@@ -9,7 +9,7 @@ the server and the browser's cookie to make it again; the browser never sees it.
 import base64
 import hmac
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from backend.core.db import Scope, ring_after_commit
 from backend.core.errors import Unauthorized
 from backend.core.ids import new_id
 from backend.identity.keys import ROUTES_CHANGED, OfSession, make_key
+from backend.identity.models import LoginSession
 from backend.identity.repository import ApiKeyRepository, MemberRepository
 from backend.identity.security import Security
 
@@ -48,15 +49,17 @@ def open_session_key(session: Session, security: Security, principal: Principal,
     mine = MemberRepository(session, principal.scope).find_session(hash_token(token))
     if mine is None or mine.user_id != principal.id:
         raise Unauthorized("this session is unknown or over", hint="log in again")
-    keys, now = ApiKeyRepository(session, principal.scope), database_now(session)
-    known = keys.key_of_session(mine.id)
-    if (
-        known is not None
-        and known.role == principal.role
-        and known.expires_at is not None
-        and known.expires_at > min(now + RENEWED_BEFORE, mine.expires_at - timedelta(seconds=1))
-    ):
-        return SessionKey(_token(security, known.id, token), known.id)
+    now = database_now(session)
+    known = ApiKeyRepository(session, principal.scope).key_of_session(mine.id)
+    lasts = min(now + RENEWED_BEFORE, mine.expires_at - timedelta(seconds=1))
+    if known is None or known.role != principal.role or known.expires_at is None or known.expires_at <= lasts:
+        return _make(session, security, principal, mine, token, min(now + LIFETIME, mine.expires_at))
+    return SessionKey(_token(security, known.id, token), known.id)
+
+
+def _make(
+    session: Session, security: Security, principal: Principal, mine: LoginSession, token: str, until: datetime
+) -> SessionKey:
     key_id = new_id()
     made = make_key(
         session,
@@ -66,7 +69,7 @@ def open_session_key(session: Session, security: Security, principal: Principal,
         role=principal.role,
         scopes=SCOPES,
         created_by=principal.id,
-        expires_at=min(now + LIFETIME, mine.expires_at),
+        expires_at=until,
         tags={},
         of_session=OfSession(mine.id, key_id, _token(security, key_id, token)),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,6 +41,12 @@ def _url(path: str, **filters: str | None) -> str:
     return path + (f"?{urlencode(given)}" if given else "")
 
 
+def read_filters(text: Word = None, status: Word = None, project: Word = None) -> dict[str, str]:
+    """Filters from the URL; an empty one filters nothing."""
+    given = {"text": (text or "").strip(), "status": status, "project": project}
+    return {name: value for name, value in given.items() if value}
+
+
 @router.get("/endpoints")
 def list_endpoints(
     request: Request,
@@ -49,25 +55,24 @@ def list_endpoints(
     pages: Pages,
     platform: Services,
     back: Back,
-    text: Word = None,
-    status: Word = None,
-    project: Word = None,
+    filters: Annotated[dict[str, str], Depends(read_filters)],
     cursor: Cursor = None,
 ) -> Response:
     """The list; for htmx, its table alone. Where nothing moves it is not asked for again."""
-    words = (text or "").strip()
+    project = filters.get("project")
     where = EndpointFilter(
-        project_id=parse_id(project) if project else None, status=status or None, name_contains=words or None
+        project_id=parse_id(project) if project else None,
+        status=filters.get("status"),
+        name_contains=filters.get("text"),
     )
     with back.tenant(viewer) as session:
         page = PageRequest(limit=PAGE_SIZE, cursor=cursor or None)
         found = views.list_endpoints(session, viewer.scope, where, page)
-    filters = {"text": words, "status": status, "project": project}
     live = any(not one.settled for one in found.endpoints)
     context: dict[str, Any] = {
         "found": found,
         "filters": filters,
-        "filtered": bool(words or status or project or cursor),
+        "filtered": bool(filters or cursor),
         "statuses": list(states.ENDPOINT),
         "live": live,
         "here": _url("/endpoints", **filters, cursor=cursor),

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from backend.billing import service as billing
 from backend.billing.charging import rate
@@ -16,7 +17,7 @@ from backend.core import wire
 from backend.core.auth import Principal
 from backend.core.crypto import LocalKms
 from backend.core.ids import new_id
-from backend.endpoints.models import Replica
+from backend.endpoints.models import EndpointConfig, Replica, VariantTraffic
 from backend.endpoints.segments import accept_segment
 from backend.endpoints.service import ConfigRequest, create_endpoint, get_endpoint
 from backend.endpoints.variants import VariantRequest
@@ -204,7 +205,10 @@ def test_traffic_is_shown_by_variant_with_its_latency(visitor: TestClient, membe
     enter(visitor, member)
     endpoint = made(visitor, world)
     (replica,) = world.bring_up(endpoint)
-    deliver(world, replica, usage(world, "fp32", calls=60, latency={20: 50, 32: 10}), usage(world, "int8", calls=20))
+    for _ in range(2):
+        lines = usage(world, "fp32", calls=30, latency={20: 25, 32: 5}), usage(world, "int8", calls=10)
+        deliver(world, replica, *lines)
+        grow_older(world, timedelta(minutes=2))
     page = visitor.get(f"/endpoints/{endpoint}").text
     assert "75%" in page
     assert "80 calls in the last hour" in page
@@ -215,7 +219,7 @@ def test_traffic_is_shown_by_variant_with_its_latency(visitor: TestClient, membe
     split = visitor.get(f"{base}/split").json()
     assert (split["kind"], split["unit"], split["final"]) == ("area", "share", False)
     shown = {one["name"]: [value for value in one["values"] if value is not None] for one in split["series"]}
-    assert shown == {"fp32": [0.75], "int8": [0.25]}
+    assert shown == {"fp32": [0.75, 0.75], "int8": [0.25, 0.25]}
     wanted = visitor.get(f"{base}/wanted").json()
     assert {one["name"]: one["values"][-1] for one in wanted["series"]} == {"fp32": 0.7, "int8": 0.3}
     latency = visitor.get(f"{base}/latency").json()["series"]
@@ -395,3 +399,12 @@ def deliver(world: World, replica: Replica, *lines: wire.UsageLine) -> None:
     content = b"".join(msgspec.json.encode(one) + b"\n" for one in [header, *lines])
     with world.app.unit_of_work(world.tenant.scope) as session:
         assert accept_segment(session, world.tenant.scope, assignment, UUID(header.segment_id), content)
+
+
+def grow_older(world: World, age: timedelta) -> None:
+    """Move the tenant's traffic and the life of its configs into the past."""
+    own = {"organization_id": world.tenant.organization_id}
+    with world.controller.unit_of_work() as session:
+        for table, columns in ((VariantTraffic, ("from_at", "to_at")), (EndpointConfig, ("live_at",))):
+            moved = {name: getattr(table, name) - age for name in columns}
+            session.execute(update(table).filter_by(**own).values(moved))
