@@ -15,7 +15,6 @@ from backend.endpoints import service, states
 from backend.endpoints.repository import EndpointFilter
 from frontend import figures, flash
 from frontend.forms import Typed
-from frontend.pages import endpointchanges, endpointnew, playground
 from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
 from frontend.pages.jobs import STOP_POLLING, Word
 from frontend.render import Renderer
@@ -25,9 +24,6 @@ from frontend.views import endpoints as views
 from frontend.views.playground import snippets
 
 router = APIRouter()
-router.include_router(endpointnew.router)
-router.include_router(endpointchanges.router)
-router.include_router(playground.router)
 
 PAGE_SIZE = 50
 HISTORY_SIZE = 25

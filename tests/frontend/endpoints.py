@@ -15,7 +15,9 @@ from sqlalchemy import select
 
 from backend.core import wire
 from backend.core.settings import GatewaySettings
+from backend.endpoints.models import Replica as Row
 from backend.endpoints.models import RouteTable
+from backend.fleet.sync import sync
 from tests.endpoints.conftest import World
 from tests.serving import models
 from tests.serving.plane import GatewayProcess, Replica, RouteServer, until
@@ -51,9 +53,10 @@ def rows_model(path: Path) -> None:
 
 @dataclass
 class Plane:
-    """A data plane around one tenant's endpoints. `sync` hands the gateway the routing table as it is now."""
+    """A data plane around one tenant's endpoint. `sync` hands the gateway the routing table as it is now."""
 
     world: World
+    row: Row
     folder: Path
     routes: RouteServer
     gateway: GatewayProcess
@@ -64,7 +67,12 @@ class Plane:
         return GatewaySettings(port=self.gateway.port)
 
     def sync(self) -> None:
-        """Build the routing table, and wait until the gateway has applied it."""
+        """Be heard of, build the routing table, and wait until the gateway has applied it."""
+        assert self.row.instance_id is not None
+        running = wire.RunningAssignment(assignment_id=str(self.row.assignment_id), epoch=1, elapsed_seconds=1.0)
+        with self.world.app.unit_of_work(self.world.tenant.scope) as session:
+            said = wire.SyncRequest(reports=[], running=[running])
+            sync(session, self.world.tenant.scope, self.row.instance_id, said, self.world.context.settings)
         self.world.tick()
         with self.world.controller.unit_of_work() as session:
             body = session.scalars(select(RouteTable.body)).one()
@@ -95,7 +103,7 @@ def serving_plane(world: World, endpoint_id: UUID, folder: Path) -> Iterator[Pla
         socket = str(home / "run" / "replica-0.sock")
         world.say(row, wire.Started(pid=replica.pid), wire.ReplicaReady(socket_path=socket, probes=probes))
         world.tick()
-        plane = Plane(world, folder, routes, gateway)
+        plane = Plane(world, row, folder, routes, gateway)
         plane.sync()
         until(lambda: '"replica process linked"' in gateway.output, 10)
         yield plane

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
@@ -23,6 +24,7 @@ from backend.endpoints.service import ConfigRequest, create_endpoint, get_endpoi
 from backend.endpoints.variants import VariantRequest
 from backend.identity.keys import make_key
 from backend.identity.vault import Vault
+from frontend.pages import endpointchanges, endpointnew, endpoints, playground
 from frontend.pages.jobs import STOP_POLLING
 from tests.endpoints.conftest import TYPE, World, control_context, make_world  # noqa: F401 - fixtures
 from tests.fixtures.database import Tenant
@@ -361,6 +363,52 @@ def test_a_viewer_looks_and_changes_nothing(
     paths += [f"/endpoints/{endpoint}/{path}" for path in ("delete", "weights", "config", "config/form", "playground")]
     assert {visitor.post(path, data=sent).status_code for path in paths} == {403}
     assert {visitor.post(path, data={}).status_code for path in paths} == {403}
+
+
+ROUTERS = [each.router for each in (endpointnew, endpointchanges, endpoints, playground)]
+ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+GARBAGE: list[dict[str, str]] = [
+    {},
+    {"text": "\x00", "status": "none", "cursor": "%%%", "at": "x", "period": "no", "project": "x", "version": "x"},
+    {"text": "x" * 300, "at": "x" * 99, "cursor": "x" * 3000, "less": "99", "more": "true", "seen": "x"},
+    {
+        "seen": "9" * 40,
+        "variants.0.weight": "1e999",
+        "variants.x.name": "a",
+        "variants.0": "b",
+        "body": "\x00",
+        "typed": "\x00",
+    },
+    {
+        "body": "[" * 3000,
+        "variant": "\r\n",
+        "sticky_key": "\u00e9",
+        "replica_count": "NaN",
+        "tags:lines": "x",
+        "less": "0",
+    },
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_is_never_our_fault(
+    visitor: TestClient, member: Member, world: World, garbage: dict[str, str]
+) -> None:  # fmt: skip
+    enter(visitor, member)
+    endpoint = made(visitor, world)
+    sent = {"csrf_token": token(visitor), **garbage}
+    assert len(ROUTES) >= 15
+    found = {}
+    for route in ROUTES:
+        for id_ in (str(endpoint), "x", "%00"):
+            address = route.path.replace("{endpoint_id}", id_).replace("{picture}", "split")
+            for asks in ({}, {"HX-Request": "true"}):
+                for method in route.methods or ():
+                    data = {"data": sent} if method == "POST" else {}
+                    answer = visitor.request(method, address, params=garbage, headers=asks, **data)
+                    if answer.status_code >= 500:
+                        found[method, address] = answer.text[:200]
+    assert found == {}
 
 
 def usage(world: World, variant: str, *, calls: int, latency: dict[int, int] | None = None) -> wire.UsageLine:

@@ -1,6 +1,9 @@
 """The playground asks a real replica through a real gateway, and is metered as everybody is."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +14,20 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
+from backend.core.crypto import LocalKms
 from backend.core.settings import GatewaySettings
+from backend.identity.keys import make_key
 from backend.identity.models import ApiKey
+from backend.identity.vault import Vault
 from frontend.backstage import Backstage
-from frontend.views.playground import example
+from frontend.views.playground import example, snippets
 from tests.endpoints.conftest import World, control_context, make_world  # noqa: F401 - fixtures
 from tests.fixtures.database import Tenant
 from tests.frontend.conftest import Member
 from tests.frontend.endpoints import DIGITS, SIDE, Plane, serving_plane
 from tests.frontend.test_dashboard import enter
 from tests.frontend.test_endpoints import made, token
-from tests.serving.plane import Client, until, usage
+from tests.serving.plane import ROOT, Client, until, usage
 
 pytestmark = pytest.mark.integration
 HTML = {"Accept": "text/html"}
@@ -71,6 +77,34 @@ def keys_of(world: World) -> list[ApiKey]:
         return list(found)
 
 
+def run_snippets(world: World, plane: Plane) -> None:
+    """What the snippets' page offers does what it says."""
+    with world.app.unit_of_work(world.tenant.scope) as session:
+        key = make_key(
+            session,
+            Vault(LocalKms("A" * 43 + "=")),
+            world.tenant.scope,
+            name="snippets",
+            role="developer",
+            scopes=(),
+            created_by=None,
+            expires_at=None,
+            tags={},
+        )
+    plane.sync()
+    address = f"http://127.0.0.1:{plane.gateway.port}"
+    environment = {**os.environ, "MODELYARD_API_KEY": key.token, "PYTHONPATH": str(ROOT)}
+    for one in snippets("digits", address, DIGITS):
+        if one.key in {"curl", "sagemaker", "python"}:
+            command = [sys.executable, "-c"] if one.key == "python" else ["bash", "-c"]
+            done = subprocess.run(
+                [*command, one.text], env=environment, capture_output=True, text=True, timeout=30, check=True
+            )
+            assert "0.0" in done.stdout, (one.key, done.stdout, done.stderr)
+        else:
+            assert "digits" in one.text
+
+
 def bright(row: int) -> str:
     """A request: a picture with one bright row."""
     pixels = [255 if at // SIDE == row else 0 for at in range(SIDE * SIDE)]
@@ -112,6 +146,8 @@ def test_a_person_asks_and_is_metered(visitor: TestClient, world: World, endpoin
     unknown = visitor.post(path, data=sent | {"variant": "other"}).text
     assert "unknown variant" in unknown
     assert visitor.post(path, data=sent | {"sticky_key": "line\r\nbreak"}).status_code == 422
+
+    run_snippets(world, plane)
 
     # Logged out, the session's key goes too, and gateways hear of it.
     visitor.post("/logout", data={"csrf_token": token(visitor)})
