@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,13 +12,18 @@ from uuid import UUID
 import msgspec
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from backend.core import wire
+from backend.core.crypto import LocalKms
+from backend.core.ids import new_id
 from backend.core.settings import GatewaySettings
-from backend.endpoints.models import Replica as Row
-from backend.endpoints.models import RouteTable
+from backend.endpoints.models import EndpointConfig, RouteTable, VariantTraffic
+from backend.endpoints.models import Replica as ReplicaRow
+from backend.endpoints.segments import accept_segment
 from backend.fleet.sync import sync
+from backend.identity.keys import make_key
+from backend.identity.vault import Vault
 from tests.endpoints.conftest import World
 from tests.serving import models
 from tests.serving.plane import GatewayProcess, Replica, RouteServer, until
@@ -56,7 +62,7 @@ class Plane:
     """A data plane around one tenant's endpoint. `sync` hands the gateway the routing table as it is now."""
 
     world: World
-    row: Row
+    row: ReplicaRow
     folder: Path
     routes: RouteServer
     gateway: GatewayProcess
@@ -112,3 +118,50 @@ def serving_plane(world: World, endpoint_id: UUID, folder: Path) -> Iterator[Pla
         if gateway is not None:
             gateway.stop()
         routes.close()
+
+
+def usage(world: World, variant: str, *, calls: int, latency: dict[int, int] | None = None) -> wire.UsageLine:
+    """A line of a segment, of now, by a key of the tenant."""
+    return wire.UsageLine(
+        at=world.now().timestamp(),
+        variant=variant,
+        key_id=str(key_of(world)),
+        calls=calls,
+        items=calls,
+        bytes_in=1,
+        bytes_out=1,
+        compute_us=1000 * calls,
+        errors=0,
+        latency=latency or {},
+    )
+
+
+def key_of(world: World) -> UUID:
+    """An API key of the tenant."""
+    with world.app.unit_of_work(world.tenant.scope) as session:
+        made_key = make_key(
+            session, Vault(LocalKms("A" * 43 + "=")), world.tenant.scope, name="k", role="developer", scopes=(),
+            created_by=None, expires_at=None, tags={},
+        )  # fmt: skip
+        return made_key.key.id
+
+
+def deliver(world: World, replica: ReplicaRow, *lines: wire.UsageLine) -> None:
+    """A usage segment, as the replica's agent delivers it."""
+    assignment = world.assignment(replica)
+    spec = msgspec.convert(assignment.spec, wire.ReplicaSpec)
+    header = wire.UsageHeader(
+        segment_id=str(new_id()), replica_id=spec.replica_id, endpoint_id=spec.endpoint_id, opened_at=1.0
+    )
+    content = b"".join(msgspec.json.encode(one) + b"\n" for one in [header, *lines])
+    with world.app.unit_of_work(world.tenant.scope) as session:
+        assert accept_segment(session, world.tenant.scope, assignment, UUID(header.segment_id), content)
+
+
+def grow_older(world: World, age: timedelta) -> None:
+    """Move the tenant's traffic and the life of its configs into the past."""
+    own = {"organization_id": world.tenant.organization_id}
+    with world.controller.unit_of_work() as session:
+        for table, columns in ((VariantTraffic, ("from_at", "to_at")), (EndpointConfig, ("live_at",))):
+            moved = {name: getattr(table, name) - age for name in columns}
+            session.execute(update(table).filter_by(**own).values(moved))

@@ -5,31 +5,21 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-import msgspec
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
-from sqlalchemy import update
 
 from backend.billing import service as billing
 from backend.billing.charging import rate
-from backend.core import wire
 from backend.core.auth import Principal
-from backend.core.crypto import LocalKms
 from backend.core.ids import new_id
-from backend.endpoints.models import EndpointConfig, Replica, VariantTraffic
-from backend.endpoints.segments import accept_segment
 from backend.endpoints.service import ConfigRequest, create_endpoint, get_endpoint
 from backend.endpoints.variants import VariantRequest
-from backend.identity.keys import make_key
-from backend.identity.vault import Vault
-from frontend.pages import endpointchanges, endpointnew, endpoints, playground
 from frontend.pages.jobs import STOP_POLLING
 from tests.endpoints.conftest import TYPE, World, control_context, make_world  # noqa: F401 - fixtures
 from tests.fixtures.database import Tenant
 from tests.frontend.conftest import Member
-from tests.frontend.endpoints import DIGITS
+from tests.frontend.endpoints import DIGITS, deliver, grow_older, usage
 from tests.frontend.test_dashboard import enter
 from tests.frontend.test_pages import parse
 
@@ -363,96 +353,3 @@ def test_a_viewer_looks_and_changes_nothing(
     paths += [f"/endpoints/{endpoint}/{path}" for path in ("delete", "weights", "config", "config/form", "playground")]
     assert {visitor.post(path, data=sent).status_code for path in paths} == {403}
     assert {visitor.post(path, data={}).status_code for path in paths} == {403}
-
-
-ROUTERS = [each.router for each in (endpointnew, endpointchanges, endpoints, playground)]
-ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-GARBAGE: list[dict[str, str]] = [
-    {},
-    {"text": "\x00", "status": "none", "cursor": "%%%", "at": "x", "period": "no", "project": "x", "version": "x"},
-    {"text": "x" * 300, "at": "x" * 99, "cursor": "x" * 3000, "less": "99", "more": "true", "seen": "x"},
-    {
-        "seen": "9" * 40,
-        "variants.0.weight": "1e999",
-        "variants.x.name": "a",
-        "variants.0": "b",
-        "body": "\x00",
-        "typed": "\x00",
-    },
-    {
-        "body": "[" * 3000,
-        "variant": "\r\n",
-        "sticky_key": "\u00e9",
-        "replica_count": "NaN",
-        "tags:lines": "x",
-        "less": "0",
-    },
-]
-
-
-@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
-def test_garbage_is_never_our_fault(
-    visitor: TestClient, member: Member, world: World, garbage: dict[str, str]
-) -> None:  # fmt: skip
-    enter(visitor, member)
-    endpoint = made(visitor, world)
-    sent = {"csrf_token": token(visitor), **garbage}
-    assert len(ROUTES) >= 15
-    found = {}
-    for route in ROUTES:
-        for id_ in (str(endpoint), "x", "%00"):
-            address = route.path.replace("{endpoint_id}", id_).replace("{picture}", "split")
-            for asks in ({}, {"HX-Request": "true"}):
-                for method in route.methods or ():
-                    data = {"data": sent} if method == "POST" else {}
-                    answer = visitor.request(method, address, params=garbage, headers=asks, **data)
-                    if answer.status_code >= 500:
-                        found[method, address] = answer.text[:200]
-    assert found == {}
-
-
-def usage(world: World, variant: str, *, calls: int, latency: dict[int, int] | None = None) -> wire.UsageLine:
-    """A line of a segment, of now, by a key of the tenant."""
-    return wire.UsageLine(
-        at=world.now().timestamp(),
-        variant=variant,
-        key_id=str(key_of(world)),
-        calls=calls,
-        items=calls,
-        bytes_in=1,
-        bytes_out=1,
-        compute_us=1000 * calls,
-        errors=0,
-        latency=latency or {},
-    )
-
-
-def key_of(world: World) -> UUID:
-    """An API key of the tenant."""
-    with world.app.unit_of_work(world.tenant.scope) as session:
-        made_key = make_key(
-            session, Vault(LocalKms("A" * 43 + "=")), world.tenant.scope, name="k", role="developer", scopes=(),
-            created_by=None, expires_at=None, tags={},
-        )  # fmt: skip
-        return made_key.key.id
-
-
-def deliver(world: World, replica: Replica, *lines: wire.UsageLine) -> None:
-    """A usage segment, as the replica's agent delivers it."""
-    assignment = world.assignment(replica)
-    spec = msgspec.convert(assignment.spec, wire.ReplicaSpec)
-    header = wire.UsageHeader(
-        segment_id=str(new_id()), replica_id=spec.replica_id, endpoint_id=spec.endpoint_id, opened_at=1.0
-    )
-    content = b"".join(msgspec.json.encode(one) + b"\n" for one in [header, *lines])
-    with world.app.unit_of_work(world.tenant.scope) as session:
-        assert accept_segment(session, world.tenant.scope, assignment, UUID(header.segment_id), content)
-
-
-def grow_older(world: World, age: timedelta) -> None:
-    """Move the tenant's traffic and the life of its configs into the past."""
-    own = {"organization_id": world.tenant.organization_id}
-    with world.controller.unit_of_work() as session:
-        for table, columns in ((VariantTraffic, ("from_at", "to_at")), (EndpointConfig, ("live_at",))):
-            moved = {name: getattr(table, name) - age for name in columns}
-            session.execute(update(table).filter_by(**own).values(moved))

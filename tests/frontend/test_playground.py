@@ -112,6 +112,21 @@ def bright(row: int) -> str:
     return json.dumps({"inputs": [entry]})
 
 
+def refusals_are_explained(visitor: TestClient, path: str, sent: dict[str, str]) -> None:
+    """What the protocol refuses is said with what it means."""
+    refused = {
+        example(DIGITS).replace('"image"', '"picture"'): "Refused with 400",
+        "not JSON": "Refused with 400",
+        json.dumps({"inputs": []}): "Refused with 400",
+    }
+    for body, said in refused.items():
+        assert said in visitor.post(path, data=sent | {"body": body}).text
+    assert "Nothing was sent" in visitor.post(path, data=sent | {"body": ""}, headers={"HX-Request": "true"}).text
+    unknown = visitor.post(path, data=sent | {"variant": "other"}).text
+    assert "unknown variant" in unknown
+    assert visitor.post(path, data=sent | {"sticky_key": "line\r\nbreak"}).status_code == 422
+
+
 def test_a_person_asks_and_is_metered(visitor: TestClient, world: World, endpoint: UUID, plane: Plane) -> None:
     path = f"/endpoints/{endpoint}/playground"
     assert "data-canvas" in visitor.get(path).text
@@ -134,19 +149,7 @@ def test_a_person_asks_and_is_metered(visitor: TestClient, world: World, endpoin
     assert {bucket for line in usage(plane.folder / "r") for bucket in line.latency}
     assert len(keys_of(world)) == 1
 
-    # What the protocol refuses is said with what it means; what is no JSON is said as well.
-    refused = {
-        example(DIGITS).replace('"image"', '"picture"'): "Refused with 400",
-        "not JSON": "Refused with 400",
-        json.dumps({"inputs": []}): "Refused with 400",
-    }
-    for body, said in refused.items():
-        assert said in visitor.post(path, data=sent | {"body": body}).text
-    assert "Nothing was sent" in visitor.post(path, data=sent | {"body": ""}, headers={"HX-Request": "true"}).text
-    unknown = visitor.post(path, data=sent | {"variant": "other"}).text
-    assert "unknown variant" in unknown
-    assert visitor.post(path, data=sent | {"sticky_key": "line\r\nbreak"}).status_code == 422
-
+    refusals_are_explained(visitor, path, sent)
     run_snippets(world, plane)
 
     # Logged out, the session's key goes too, and gateways hear of it.
