@@ -96,6 +96,7 @@ def create(
                     wanted=body.request(),
                     max_body_bytes=body.max_body_bytes,
                     tags=body.tags,
+                    protected=body.protected,
                 )
                 path = f"/endpoints/{made.id}"
         except DomainError as error:

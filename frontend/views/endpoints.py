@@ -128,6 +128,7 @@ class EndpointPage:
     replicas: Sequence[ReplicaLine]
     in_service_at: datetime | None
     deleting: bool
+    protected: bool
     infer_path: str
     max_body_bytes: int
     created_by: str
@@ -168,6 +169,7 @@ def read_endpoint(session: Session, scope: Scope, endpoint_id: UUID) -> Endpoint
         replicas=[_replica(one) for one in detail.replicas],
         in_service_at=endpoint.in_service_at,
         deleting=endpoint.delete_requested_at is not None,
+        protected=endpoint.protected,
         infer_path=f"/v2/models/{endpoint.name}/infer",
         max_body_bytes=endpoint.max_body_bytes,
         created_by=endpoint.created_by,
