@@ -11,6 +11,8 @@ from babel.numbers import format_currency, format_decimal, format_percent
 DASH = "\N{EN DASH}"
 _KIBI = 1024
 _PLAIN = 100
+_FEW = 100
+_SHORT = 0.00995
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86_400
@@ -23,9 +25,11 @@ class Formatter:
         self.locale = locale
 
     def duration(self, seconds: float | None) -> str:
-        """`2 h 14 min`, `3 min 05 s`, `4.2 s`, `38 ms`; a dash for None."""
+        """`2 h 14 min`, `3 min 05 s`, `4.2 s`, `38 ms`, `0.3 ms`; a dash for None."""
         if seconds is None:
             return DASH
+        if 0 < seconds < _SHORT:
+            return f"{seconds * 1000:.2g} ms"
         if seconds < 1:
             return f"{seconds * 1000:.0f} ms"
         if seconds < _MINUTE / 6:
@@ -69,6 +73,15 @@ class Formatter:
     def exact_money(self, amount: Decimal | None) -> str:
         """The hover text of money: every digit."""
         return "" if amount is None else f"USD {amount:f}"
+
+    def whole(self, number: int) -> str:
+        """`12,400`: a count."""
+        return format_decimal(number, locale=self.locale)
+
+    def rate(self, per_second: float) -> str:
+        """`12.4`, `0.03`: how often in a second."""
+        digits = "#,##0" if per_second >= _FEW else "#,##0.##"
+        return format_decimal(per_second, digits, locale=self.locale)
 
     def percent(self, share: float | None) -> str:
         """`42%`; a dash for None."""

@@ -26,6 +26,8 @@ FILTERS = (
     "exact_percent",
     "milliseconds",
     "number",
+    "whole",
+    "rate",
     "relative",
     "exact_time",
     "clock",

@@ -54,6 +54,26 @@ class ResourceCharge:
 
 
 @dataclass(frozen=True)
+class VariantCost:
+    """Quantity and cost of one SKU for one variant; '' where the usage belongs to none."""
+
+    variant: str
+    sku: str
+    unit: str
+    quantity: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class VariantDay:
+    """What one day (UTC) of one variant cost; '' where the usage belongs to none."""
+
+    day: date
+    variant: str
+    amount: Decimal
+
+
+@dataclass(frozen=True)
 class ProjectCost:
     """What one project cost."""
 
@@ -187,9 +207,11 @@ def summarize_costs(session: Session, scope: Scope, filters: Filters) -> CostSum
     )
 
 
-def charged_to(session: Session, scope: Scope, resource_kind: str, resource_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
-    """What was charged so far to each of these resources; one without a charge is left out."""
-    return ChargeRepository(session, scope).amounts(resource_kind, resource_ids)
+def charged_to(
+    session: Session, scope: Scope, resource_kind: str, resource_ids: Sequence[UUID], *, since: datetime | None = None
+) -> dict[UUID, Decimal]:
+    """What was charged so far, or for usage `since`, to each of these resources; one without a charge is left out."""
+    return ChargeRepository(session, scope).amounts(resource_kind, resource_ids, since=since)
 
 
 def charges_by_price(
@@ -200,6 +222,25 @@ def charges_by_price(
     rows = ChargeRepository(session, scope).sums(filters, Charge.sku, Charge.unit, Charge.unit_price)
     waiting = UsageRepository(session, scope).unrated(filters)
     return [ResourceCharge(*row) for row in rows], sum((quantity for _, _, quantity, _ in waiting), Decimal(0))
+
+
+def charged_by_variant(
+    session: Session, scope: Scope, resource_kind: str, resource_id: UUID, *, from_at: datetime, to_at: datetime
+) -> list[VariantCost]:
+    """What one resource was charged in [from_at, to_at), by variant and SKU, the largest amount first."""
+    filters = Filters(resource_kind=resource_kind, resource_id=resource_id, from_at=from_at, to_at=to_at)
+    rows = ChargeRepository(session, scope).sums(filters, Charge.variant, Charge.sku, Charge.unit)
+    return [VariantCost(*row) for row in rows]
+
+
+def charged_by_day(
+    session: Session, scope: Scope, resource_kind: str, resource_id: UUID, *, from_at: datetime, to_at: datetime
+) -> list[VariantDay]:
+    """What one resource was charged in [from_at, to_at), by day (UTC) and variant."""
+    filters = Filters(resource_kind=resource_kind, resource_id=resource_id, from_at=from_at, to_at=to_at)
+    day = cast(func.timezone("UTC", Charge.from_at), Date)
+    rows = ChargeRepository(session, scope).sums(filters, day, Charge.variant)
+    return [VariantDay(at, variant, amount) for at, variant, _, amount in rows]
 
 
 def charged_this_month(session: Session, scope: Scope) -> Decimal:

@@ -112,15 +112,16 @@ class ChargeRepository:
         total = self._session.scalar(select(func.sum(Charge.amount)).where(*_conditions(Charge, self._scope, filters)))
         return total or Decimal(0)
 
-    def amounts(self, resource_kind: str, resource_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
-        """The exact sum charged to each of these resources; one without a charge is left out."""
+    def amounts(
+        self, resource_kind: str, resource_ids: Sequence[UUID], *, since: datetime | None = None
+    ) -> dict[UUID, Decimal]:
+        """The exact sum charged to each of these resources, of usage that begins at `since` or later; one without a
+        charge is left out.
+        """
+        filters = Filters(resource_kind=resource_kind, from_at=since)
         rows = self._session.execute(
             select(Charge.resource_id, func.sum(Charge.amount))
-            .where(
-                Charge.organization_id == self._scope.organization_id,
-                Charge.resource_kind == resource_kind,
-                Charge.resource_id.in_(resource_ids),
-            )
+            .where(*_conditions(Charge, self._scope, filters), Charge.resource_id.in_(resource_ids))
             .group_by(Charge.resource_id)
         )
         return {row[0]: row[1] for row in rows}

@@ -84,6 +84,25 @@ class GatewaySettings(BaseModel):
     """Its port."""
     token: SecretStr | None = None
     """Bearer token with which gateways read the routing table."""
+    internal_url: str | None = None
+    """Address at which the API reaches a gateway, for the dashboard's playground; default: host and port."""
+    public_url: str | None = None
+    """Address that people are shown, such as the one of a proxy; default: host and port."""
+
+    @property
+    def url(self) -> str:
+        """Address at which the API reaches a gateway."""
+        return self.internal_url or self._own_url
+
+    @property
+    def shown_url(self) -> str:
+        """Address that people are shown."""
+        return self.public_url or self._own_url
+
+    @property
+    def _own_url(self) -> str:
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not listened on
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 class SecuritySettings(BaseModel):

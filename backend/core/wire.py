@@ -425,6 +425,11 @@ class ModelSignature(msgspec.Struct, frozen=True, kw_only=True):
 
 # --- usage of the data plane --------------------------------------------------------------------
 
+LATENCY_FLOOR_US = 100
+LATENCY_PER_OCTAVE = 4
+LATENCY_BUCKETS = 84
+"""The last bucket begins at about three minutes, longer than a request may last."""
+
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a usage segment: what one batch consumed for one variant and key.
@@ -443,6 +448,9 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: int
     compute_us: int
     errors: int
+    latency: dict[int, int] = {}
+    """Calls by how long the replica took for them, from the whole request to its answer: bucket 0 up to
+    `LATENCY_FLOOR_US`, bucket k up to 2^(k / `LATENCY_PER_OCTAVE`) times that, the last one anything longer."""
 
 
 class UsageHeader(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,16 +3,17 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Depends, Header, Query, Response, status
 
 from backend.billing.errors import SpendingOnHold
 from backend.core.fields import Moment
 from backend.core.http import Reader, Transaction, Writer
 from backend.core.pagination import Page, PageParameters
 from backend.core.problems import raises
-from backend.endpoints import service
+from backend.endpoints import service, traffic
 from backend.endpoints.errors import (
     EndpointBeingDeleted,
+    EndpointChanged,
     EndpointNameTaken,
     EndpointNotFound,
     ModelVersionNotApproved,
@@ -24,6 +25,7 @@ from backend.endpoints.errors import (
 )
 from backend.endpoints.repository import EndpointFilter
 from backend.endpoints.schemas import (
+    ConfigView,
     ConfigWrite,
     EndpointCreate,
     EndpointUpdate,
@@ -49,6 +51,28 @@ _CONFIGURED = (
 PRINTABLE = r"^[\x20-\x7e]*$"
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
+
+
+def read_if_match(
+    if_match: Annotated[
+        str | None,
+        Header(
+            pattern=r'^"[0-9]{1,9}"$',
+            description="the ETag of the endpoint this was made from: 409 where its config is another by now",
+        ),
+    ] = None,
+) -> int | None:
+    """A dependency: the number of the config that the caller saw."""
+    return None if if_match is None else int(if_match.strip('"'))
+
+
+Seen = Annotated[int | None, Depends(read_if_match)]
+
+
+def _tagged(detail: service.EndpointDetail, response: Response) -> EndpointView:
+    """The view, and an ETag that names its config."""
+    response.headers["ETag"] = f'"{detail.wanted.config.number}"'
+    return EndpointView.of(detail)
 
 
 @router.post(
@@ -87,9 +111,16 @@ def list_endpoints(
 
 
 @router.get("/{endpoint_id}", responses=raises(EndpointNotFound))
-def get_endpoint(endpoint_id: UUID, principal: Reader, session: Transaction) -> EndpointView:
-    """Read one endpoint, with its configs and replicas."""
-    return EndpointView.of(service.get_endpoint(session, principal.scope, endpoint_id))
+def get_endpoint(endpoint_id: UUID, principal: Reader, session: Transaction, response: Response) -> EndpointView:
+    """Read one endpoint, with its configs and replicas. Its ETag names its config, for `If-Match`."""
+    return _tagged(service.get_endpoint(session, principal.scope, endpoint_id), response)
+
+
+@router.get("/{endpoint_id}/configs", responses=raises(EndpointNotFound))
+def list_configs(endpoint_id: UUID, principal: Reader, session: Transaction, page: PageParameters) -> Page[ConfigView]:
+    """Every config that was asked for, newest first: what answered when, and with which weights."""
+    found, cursor = service.list_configs(session, principal.scope, endpoint_id, page)
+    return Page(items=[ConfigView.of(one) for one in found], next_cursor=cursor)
 
 
 @router.patch("/{endpoint_id}", responses=raises(EndpointNotFound, EndpointBeingDeleted, ModelVersionNotApproved))
@@ -124,25 +155,49 @@ def read_traffic(
     to_at: Annotated[Moment | None, Query(alias="to", description="default: now")] = None,
 ) -> TrafficView:
     """Calls, items, errors and compute per variant, and per minute and variant."""
-    traffic = service.read_traffic(session, principal.scope, endpoint_id, from_at=from_at, to_at=to_at)
-    return TrafficView.of(traffic)
+    found = traffic.read_traffic(session, principal.scope, endpoint_id, from_at=from_at, to_at=to_at)
+    return TrafficView.of(found)
 
 
 @router.patch(
     "/{endpoint_id}/weights",
-    responses=raises(EndpointNotFound, EndpointBeingDeleted, VariantUnknown, VariantsInvalid, ModelVersionNotApproved),
+    responses=raises(
+        EndpointNotFound,
+        EndpointBeingDeleted,
+        EndpointChanged,
+        VariantUnknown,
+        VariantsInvalid,
+        ModelVersionNotApproved,
+    ),
 )
-def set_weights(endpoint_id: UUID, body: WeightsWrite, principal: Writer, session: Transaction) -> EndpointView:
+def set_weights(
+    endpoint_id: UUID,
+    body: WeightsWrite,
+    principal: Writer,
+    session: Transaction,
+    *,
+    seen: Seen,
+    response: Response,
+) -> EndpointView:
     """Change how traffic is split; no replica is replaced."""
-    return EndpointView.of(service.set_weights(session, principal, endpoint_id, body.weights))
+    return _tagged(service.set_weights(session, principal, endpoint_id, body.weights, seen=seen), response)
 
 
 @router.put(
-    "/{endpoint_id}/config", responses=raises(*_CONFIGURED, EndpointNotFound, EndpointBeingDeleted, SpendingOnHold)
+    "/{endpoint_id}/config",
+    responses=raises(*_CONFIGURED, EndpointNotFound, EndpointBeingDeleted, EndpointChanged, SpendingOnHold),
 )
-def set_config(endpoint_id: UUID, body: ConfigWrite, principal: Writer, session: Transaction) -> EndpointView:
+def set_config(
+    endpoint_id: UUID,
+    body: ConfigWrite,
+    principal: Writer,
+    session: Transaction,
+    *,
+    seen: Seen,
+    response: Response,
+) -> EndpointView:
     """Ask for another config: its replicas answer before the old ones stop."""
-    return EndpointView.of(service.set_config(session, principal, endpoint_id, body.request()))
+    return _tagged(service.set_config(session, principal, endpoint_id, body.request(), seen=seen), response)
 
 
 @router.delete("/{endpoint_id}", status_code=status.HTTP_202_ACCEPTED, responses=raises(EndpointNotFound))

@@ -115,7 +115,7 @@ def _begin_update(session: Session, view: View) -> None:
     endpoint = view.endpoint
     live = endpoint.live_config_id
     if endpoint.status != states.FAILED and live is not None and view.keys[live] == view.keys[view.wanted.id]:
-        _set_live(view)
+        _set_live(session, view)
     elif endpoint.status != states.UPDATING:
         _move(session, endpoint, states.UPDATING, f"config {view.wanted.number} is wanted")
 
@@ -170,9 +170,10 @@ def _add_replica(session: Session, repository: EndpointRepository, view: View) -
     return replica
 
 
-def _set_live(view: View) -> None:
+def _set_live(session: Session, view: View) -> None:
     """The wanted config answers; its route is in no table yet."""
     view.endpoint.live_config_id = view.wanted.id
+    view.wanted.live_at = view.wanted.live_at or database_now(session)
     view.endpoint.route_version = None
 
 
@@ -195,7 +196,7 @@ def _unknown_to_gateways(session: Session, view: View, known: Known | None) -> b
 def _go_live(session: Session, scope: Scope, view: View) -> None:
     """Enough replicas of the wanted config answer: it becomes live, and whatever else there is goes."""
     if not view.is_live:
-        _set_live(view)
+        _set_live(session, view)
     kept = {replica.id for replica in view.kept}
     for replica in view.open:
         if replica.id not in kept and replica.ended_at is None:

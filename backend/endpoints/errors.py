@@ -27,6 +27,14 @@ class EndpointBeingDeleted(Conflict):
     remedy = "create an endpoint anew once this one is deleted"
 
 
+class EndpointChanged(Conflict):
+    """Somebody else asked for another config meanwhile."""
+
+    code = "endpoint_changed"
+    title = "Endpoint has changed"
+    remedy = "read the endpoint again, and repeat the change with the If-Match of what you read"
+
+
 class VariantsInvalid(Invalid):
     """The production variants cannot stand behind one endpoint."""
 

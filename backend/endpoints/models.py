@@ -75,7 +75,10 @@ class Endpoint(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
 
 
 class EndpointConfig(Identified, TenantOwned, Timestamped, Base):
-    """What stands behind an endpoint: shape, replica count, production variants. Immutable."""
+    """What stands behind an endpoint: shape, replica count, production variants. Immutable.
+
+    `live_at`: since when it is the one that answers; None = it never did. It answers until the next one does.
+    """
 
     __tablename__ = "endpoint_configs"
     __table_args__ = (
@@ -91,6 +94,7 @@ class EndpointConfig(Identified, TenantOwned, Timestamped, Base):
     replica_count: Mapped[int] = mapped_column(Integer)
     processes: Mapped[int] = mapped_column(Integer)
     created_by: Mapped[str]
+    live_at: Mapped[datetime | None]
 
 
 class ProductionVariant(Identified, TenantOwned, Base):
@@ -181,6 +185,8 @@ class VariantTraffic(Identified, TenantOwned, Base):
     bytes_in: Mapped[int]
     bytes_out: Mapped[int]
     compute_us: Mapped[int]
+    latency: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """Calls by bucket of `wire.UsageLine.latency`; empty where the replica did not say."""
     from_at: Mapped[datetime]
     to_at: Mapped[datetime]
 

@@ -1,14 +1,15 @@
-"""All SQL of endpoints, within one organization. `routing_repository` holds what spans tenants."""
+"""All SQL of endpoints, within one organization. `routing_repository` holds what spans tenants, `traffic_repository`
+what they were asked.
+"""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, false, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Row, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.core.db import Scope
@@ -21,13 +22,8 @@ from backend.endpoints.models import (
     EndpointConfig,
     ProductionVariant,
     Replica,
-    UsageSegment,
-    VariantTraffic,
 )
-from backend.identity.models import ApiKey
 from backend.registry.models import ModelVersion
-
-SUMMED = ("calls", "items", "errors", "bytes_in", "bytes_out", "compute_us")
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,7 @@ class EndpointFilter:
     project_id: UUID | None = None
     status: str | None = None
     name: str | None = None
+    name_contains: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,8 @@ class EndpointRepository:
             query = query.where(Endpoint.project_id == where.project_id)
         if where.name is not None:
             query = query.where(Endpoint.name == where.name)
+        if where.name_contains is not None:
+            query = query.where(Endpoint.name.icontains(where.name_contains, autoescape=True))
         alive = Endpoint.status != states.DELETED
         query = query.where(alive if where.status is None else Endpoint.status == where.status)
         return fetch_page(self._session, query, page, keys=(Endpoint.created_at, Endpoint.id))
@@ -119,6 +118,26 @@ class EndpointRepository:
             )
         )
         return {row.id: row for row in rows}
+
+    def config_page(self, endpoint_id: UUID, page: PageRequest) -> tuple[list[EndpointConfig], str | None]:
+        """Every config an endpoint ever had, newest first, and the cursor of the next page."""
+        query = select(EndpointConfig).where(
+            EndpointConfig.organization_id == self._organization_id, EndpointConfig.endpoint_id == endpoint_id
+        )
+        return fetch_page(self._session, query, page, keys=(EndpointConfig.created_at, EndpointConfig.id))
+
+    def config_at(self, endpoint_id: UUID, moment: datetime) -> EndpointConfig | None:
+        """The config that answered at a moment; None before the first one did."""
+        return self._session.scalars(
+            select(EndpointConfig)
+            .where(
+                EndpointConfig.organization_id == self._organization_id,
+                EndpointConfig.endpoint_id == endpoint_id,
+                EndpointConfig.live_at <= moment,
+            )
+            .order_by(EndpointConfig.live_at.desc(), EndpointConfig.number.desc())
+            .limit(1)
+        ).one_or_none()
 
     def last_number(self, endpoint_id: UUID) -> int:
         """The number of the endpoint's newest config."""
@@ -225,74 +244,3 @@ class EndpointRepository:
             .limit(limit)
         ).all()
         return rows[::-1]
-
-
-class TrafficRepository:
-    """Usage segments and traffic of one organization."""
-
-    def __init__(self, session: Session, scope: Scope) -> None:
-        self._session = session
-        self._organization_id = scope.organization_id
-
-    def strange_keys(self, key_ids: set[UUID]) -> set[UUID]:
-        """Those that are no API key of the organization; a revoked key is one."""
-        known = self._session.scalars(
-            select(ApiKey.id).where(ApiKey.organization_id == self._organization_id, ApiKey.id.in_(key_ids))
-        )
-        return key_ids - set(known)
-
-    def insert_segment(self, **values: object) -> bool:
-        """Add a segment. False = its id is known."""
-        statement = (
-            insert(UsageSegment)
-            .values(organization_id=self._organization_id, **values)
-            .on_conflict_do_nothing()
-            .returning(UsageSegment.segment_id)
-        )
-        return self._session.scalar(statement) is not None
-
-    def segment(self, segment_id: UUID) -> UsageSegment | None:
-        """One accepted segment."""
-        return self._session.scalars(
-            select(UsageSegment).where(
-                UsageSegment.organization_id == self._organization_id, UsageSegment.segment_id == segment_id
-            )
-        ).one_or_none()
-
-    def add_traffic(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append the sums of one segment."""
-        own = {"organization_id": self._organization_id}
-        self._session.execute(insert(VariantTraffic), [{**row, **own} for row in rows])
-
-    def compute(self, replica_id: UUID, from_at: datetime, to_at: datetime) -> list[tuple[str, int]]:
-        """(variant, microseconds of compute) of a replica's traffic that begins in [from_at, to_at)."""
-        rows = self._session.execute(
-            select(VariantTraffic.variant, func.sum(VariantTraffic.compute_us))
-            .where(
-                VariantTraffic.organization_id == self._organization_id,
-                VariantTraffic.replica_id == replica_id,
-                VariantTraffic.from_at >= from_at,
-                VariantTraffic.from_at < to_at,
-            )
-            .group_by(VariantTraffic.variant)
-            .order_by(VariantTraffic.variant)
-        )
-        return [(variant, int(compute)) for variant, compute in rows]
-
-    def sums(self, endpoint_id: UUID, from_at: datetime, to_at: datetime, *, per_minute: bool) -> Sequence[Row[Any]]:
-        """Sums per variant, or per minute and variant, of traffic that begins in [from_at, to_at)."""
-        minute = func.date_trunc("minute", VariantTraffic.from_at).label("minute")
-        by: list[ColumnElement[Any]] = [minute] if per_minute else []
-        by.append(VariantTraffic.variant.label("variant"))
-        sums = [func.sum(getattr(VariantTraffic, name)).label(name) for name in SUMMED]
-        return self._session.execute(
-            select(*by, *sums)
-            .where(
-                VariantTraffic.organization_id == self._organization_id,
-                VariantTraffic.endpoint_id == endpoint_id,
-                VariantTraffic.from_at >= from_at,
-                VariantTraffic.from_at < to_at,
-            )
-            .group_by(*by)
-            .order_by(*by)
-        ).all()

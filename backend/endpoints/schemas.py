@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from backend.core.fields import Flag, ResourceName, Tags
-from backend.endpoints.service import ConfigDetail, ConfigRequest, EndpointDetail, Traffic
+from backend.endpoints.service import ConfigDetail, ConfigRequest, EndpointDetail
+from backend.endpoints.traffic import Traffic
 from backend.endpoints.variants import VariantRequest
 
 MAX_WEIGHT = 10**9
@@ -124,6 +125,8 @@ class ConfigView(BaseModel):
     processes: int
     variants: list[VariantView]
     created_at: datetime
+    live_at: datetime | None
+    """Since when it answers; null where it never did. It answers until the next config does."""
 
     @classmethod
     def of(cls, detail: ConfigDetail) -> "ConfigView":
@@ -137,6 +140,7 @@ class ConfigView(BaseModel):
             processes=config.processes,
             variants=[VariantView.model_validate(one) for one in detail.variants],
             created_at=config.created_at,
+            live_at=config.live_at,
         )
 
 
@@ -220,7 +224,10 @@ class EventList(BaseModel):
 
 
 class VariantTrafficView(_View):
-    """Sums of one variant; refused calls without a variant have the name ''. `compute_us` in microseconds."""
+    """Sums of one variant; refused calls without a variant have the name ''. `compute_us` in microseconds.
+
+    Latencies are the replica's own, from the whole request to its answer; null where no call was measured.
+    """
 
     variant: str
     calls: int
@@ -229,6 +236,8 @@ class VariantTrafficView(_View):
     bytes_in: int
     bytes_out: int
     compute_us: int
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
 
 
 class MinuteTrafficView(VariantTrafficView):
@@ -251,6 +260,19 @@ class TrafficView(BaseModel):
         return cls(
             from_at=traffic.from_at,
             to_at=traffic.to_at,
-            variants=[VariantTrafficView.model_validate(row) for row in traffic.variants],
-            minutes=[MinuteTrafficView.model_validate(row) for row in traffic.minutes],
+            variants=[
+                VariantTrafficView.model_validate(row).model_copy(update=_latencies(traffic, row.variant))
+                for row in traffic.variants
+            ],
+            minutes=[
+                MinuteTrafficView.model_validate(row).model_copy(update=_latencies(traffic, row.minute, row.variant))
+                for row in traffic.minutes
+            ],
         )
+
+
+def _latencies(traffic: Traffic, *key: Any) -> dict[str, float | None]:  # noqa: ANN401 - as Traffic.latency
+    return {
+        "latency_p50_ms": traffic.latency(*key, share=0.5),
+        "latency_p95_ms": traffic.latency(*key, share=0.95),
+    }

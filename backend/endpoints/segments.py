@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from backend.core import wire
 from backend.core.clock import database_now
 from backend.core.db import Scope
 from backend.endpoints.errors import SegmentChanged, SegmentMalformed
-from backend.endpoints.repository import SUMMED, TrafficRepository
+from backend.endpoints.traffic_repository import SUMMED, TrafficRepository
 from backend.fleet.models import Assignment
 
 CALL_SKU: Final = "inference:call"
@@ -38,6 +39,7 @@ class Sums:
     bytes_in: int = 0
     bytes_out: int = 0
     compute_us: int = 0
+    latency: Counter[int] = field(default_factory=Counter)
     first: float = math.inf
     last: float = -math.inf
 
@@ -45,6 +47,7 @@ class Sums:
         """Count one more line."""
         for name in SUMMED:
             setattr(self, name, getattr(self, name) + getattr(line, name))
+        self.latency.update(line.latency)
         self.first, self.last = min(self.first, line.at), max(self.last, line.at)
 
 
@@ -76,6 +79,8 @@ def parse_segment(content: bytes, *, variants: Sequence[str]) -> Segment:
         counts = [getattr(line, name) for name in SUMMED]
         if min(counts) < 0 or max(counts) > LARGEST_COUNT or not 0 <= line.at < 2**36:
             raise SegmentMalformed(f"line {number}: a count or time is out of range")
+        if not _latency_holds(line):
+            raise SegmentMalformed(f"line {number}: its latencies are not those of its calls")
         variant = line.variant
         if variant not in variants:
             if line.calls:
@@ -94,6 +99,14 @@ def _decode(raw: bytes, kind: type[Message], number: int) -> Message:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentMalformed(f"line {number}: {error}") from error
+
+
+def _latency_holds(line: wire.UsageLine) -> bool:
+    """Buckets that exist, counts of calls that there were. A replica of an earlier version says nothing."""
+    counts = line.latency.values()
+    return all(0 <= bucket < wire.LATENCY_BUCKETS for bucket in line.latency) and (
+        not counts or (min(counts) >= 0 and sum(counts) <= line.calls)
+    )
 
 
 def _uuid(text: str, number: int) -> UUID:
@@ -156,6 +169,7 @@ def _count(session: Session, scope: Scope, assignment: Assignment, segment_id: U
                 "key_id": key_id,
                 "from_at": from_at,
                 "to_at": to_at,
+                "latency": {str(bucket): count for bucket, count in sorted(sums.latency.items())},
                 **{name: getattr(sums, name) for name in SUMMED},
             }
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -23,12 +23,12 @@ from backend.core.pagination import PageRequest
 from backend.endpoints import states
 from backend.endpoints.errors import (
     EndpointBeingDeleted,
+    EndpointChanged,
     EndpointNameTaken,
     EndpointNotFound,
-    TrafficPeriodInvalid,
 )
 from backend.endpoints.models import Endpoint, EndpointConfig, ProductionVariant, Replica
-from backend.endpoints.repository import Deployment, EndpointFilter, EndpointRepository, TrafficRepository
+from backend.endpoints.repository import Deployment, EndpointFilter, EndpointRepository
 from backend.endpoints.variants import VariantRequest, change_weights, check_approved, check_variants
 from backend.fleet import service as fleet
 from backend.projects.service import get_project
@@ -36,7 +36,6 @@ from backend.registry.models import ModelVersion
 from backend.registry.service import get_version
 
 CONTROL = Doorbell("endpoints.control")
-LONGEST_TRAFFIC = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -65,16 +64,6 @@ class EndpointDetail:
     wanted: ConfigDetail
     live: ConfigDetail | None
     replicas: list[Replica]
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Sums of an endpoint's traffic in [from_at, to_at): per variant, and per minute and variant."""
-
-    from_at: datetime
-    to_at: datetime
-    variants: Sequence[Any]
-    minutes: Sequence[Any]
 
 
 def create_endpoint(
@@ -247,24 +236,58 @@ def _details(session: Session, scope: Scope, endpoints: Sequence[Endpoint]) -> l
     ]
 
 
-def set_config(session: Session, principal: Principal, endpoint_id: UUID, wanted: ConfigRequest) -> EndpointDetail:
-    """Ask for another config. Raises what `create_endpoint` raises of configs, EndpointNotFound,
-    EndpointBeingDeleted.
+def list_configs(
+    session: Session, scope: Scope, endpoint_id: UUID, page: PageRequest
+) -> tuple[list[ConfigDetail], str | None]:
+    """Every config that was asked for, newest first, and the next page's cursor. Raises EndpointNotFound."""
+    get_endpoint(session, scope, endpoint_id)
+    repository = EndpointRepository(session, scope)
+    rows, cursor = repository.config_page(endpoint_id, page)
+    variants = repository.variants([row.id for row in rows])
+    return [ConfigDetail(row, variants[row.id]) for row in rows], cursor
+
+
+def config_at(session: Session, scope: Scope, endpoint_id: UUID, moment: datetime) -> ConfigDetail | None:
+    """The config that answered at a moment; None where none did yet. Raises EndpointNotFound.
+
+    An endpoint that was deleted answers nothing from then on.
     """
-    endpoint = _changeable(session, principal.scope, endpoint_id)
+    endpoint = get_endpoint(session, scope, endpoint_id).endpoint
+    repository = EndpointRepository(session, scope)
+    found = repository.config_at(endpoint_id, moment)
+    ended = endpoint.delete_requested_at
+    if found is None or (ended is not None and ended <= moment):
+        return None
+    return ConfigDetail(found, repository.variants([found.id])[found.id])
+
+
+def set_config(
+    session: Session, principal: Principal, endpoint_id: UUID, wanted: ConfigRequest, *, seen: int | None = None
+) -> EndpointDetail:
+    """Ask for another config. `seen`: the number of the config that this one was made from.
+
+    Raises what `create_endpoint` raises of configs, EndpointNotFound, EndpointBeingDeleted, EndpointChanged.
+    """
+    endpoint = _changeable(session, principal.scope, endpoint_id, seen)
     _check_config(session, principal.scope, wanted, protected=endpoint.protected)
     _check_spending(session, principal.scope, endpoint.project_id)
     return _want(session, principal, endpoint, wanted, "endpoint.set_config")
 
 
 def set_weights(
-    session: Session, principal: Principal, endpoint_id: UUID, weights: dict[str, Decimal]
+    session: Session,
+    principal: Principal,
+    endpoint_id: UUID,
+    weights: dict[str, Decimal],
+    *,
+    seen: int | None = None,
 ) -> EndpointDetail:
-    """Other weights for the variants that are wanted now; replicas stay. Raises EndpointNotFound, VariantUnknown,
-    VariantsInvalid, EndpointBeingDeleted, and ModelVersionNotApproved where a protected endpoint would send more to
-    a version that was rejected since.
+    """Other weights for the variants that are wanted now; replicas stay. `seen`: the number of the config they change.
+
+    Raises EndpointNotFound, VariantUnknown, VariantsInvalid, EndpointBeingDeleted, EndpointChanged, and
+    ModelVersionNotApproved where a protected endpoint would send more to a version that was rejected since.
     """
-    endpoint = _changeable(session, principal.scope, endpoint_id)
+    endpoint = _changeable(session, principal.scope, endpoint_id, seen)
     repository = EndpointRepository(session, principal.scope)
     config = repository.config(endpoint.wanted_config_id)
     variants = repository.variants([config.id])[config.id]
@@ -340,28 +363,17 @@ def request_deletion(session: Session, principal: Principal, endpoint_id: UUID) 
     return endpoint
 
 
-def _changeable(session: Session, scope: Scope, endpoint_id: UUID) -> Endpoint:
-    endpoint = EndpointRepository(session, scope).endpoint(endpoint_id, lock=True)
+def _changeable(session: Session, scope: Scope, endpoint_id: UUID, seen: int | None = None) -> Endpoint:
+    repository = EndpointRepository(session, scope)
+    endpoint = repository.endpoint(endpoint_id, lock=True)
     if endpoint is None or endpoint.status == states.DELETED:
         raise EndpointNotFound(f"there is no endpoint {endpoint_id}")
     if endpoint.delete_requested_at is not None:
         raise EndpointBeingDeleted(f"endpoint '{endpoint.name}' is being deleted")
+    wanted = repository.config(endpoint.wanted_config_id).number
+    if seen is not None and seen != wanted:
+        raise EndpointChanged(
+            f"endpoint '{endpoint.name}' has config {wanted} by now, and this was made from config {seen}",
+            config=wanted,
+        )
     return endpoint
-
-
-def read_traffic(
-    session: Session, scope: Scope, endpoint_id: UUID, *, from_at: datetime | None, to_at: datetime | None
-) -> Traffic:
-    """Traffic of an endpoint; by default of the last hour. Raises EndpointNotFound, TrafficPeriodInvalid."""
-    get_endpoint(session, scope, endpoint_id)
-    end = to_at or database_now(session)
-    start = from_at or end - timedelta(hours=1)
-    if not timedelta(0) < end - start <= LONGEST_TRAFFIC:
-        raise TrafficPeriodInvalid(f"a traffic period runs forward, for at most {LONGEST_TRAFFIC.days} days")
-    traffic = TrafficRepository(session, scope)
-    return Traffic(
-        start,
-        end,
-        traffic.sums(endpoint_id, start, end, per_minute=False),
-        traffic.sums(endpoint_id, start, end, per_minute=True),
-    )

@@ -14,8 +14,9 @@ from backend.core.queue import make_due
 from backend.core.storage import ObjectStore
 from backend.endpoints import states
 from backend.endpoints.models import Endpoint, Replica
-from backend.endpoints.repository import EndpointRepository, TrafficRepository
+from backend.endpoints.repository import EndpointRepository
 from backend.endpoints.service import CONTROL
+from backend.endpoints.traffic_repository import TrafficRepository
 from backend.fleet import subjects
 from backend.fleet.models import Assignment
 

@@ -32,6 +32,15 @@ class NewApiKey:
     secret: str
 
 
+@dataclass(frozen=True)
+class OfSession:
+    """What a session's own key is made with."""
+
+    session_id: UUID
+    key_id: UUID
+    token: str
+
+
 def create_key(
     session: Session,
     vault: Vault,
@@ -75,9 +84,11 @@ def make_key(
     created_by: UUID | None,
     expires_at: datetime | None,
     tags: Mapping[str, str],
+    of_session: OfSession | None = None,
 ) -> NewApiKey:
-    """Write a key, whoever asks; `create_key` and the seed check who may."""
-    token, secret, key_id = new_token("my"), new_token("mysk"), new_id()
+    """Write a key, whoever asks; `create_key`, `sessionkeys` and the seed check who may."""
+    secret = new_token("mysk")
+    key_id, token = (of_session.key_id, of_session.token) if of_session else (new_id(), new_token("my"))
     key = ApiKey(
         id=key_id,
         organization_id=scope.organization_id,
@@ -90,6 +101,7 @@ def make_key(
         scopes=sorted(scopes),
         expires_at=expires_at,
         tags=dict(tags),
+        session_id=of_session.session_id if of_session else None,
     )
     ApiKeyRepository(session, scope).add(key)
     ring_after_commit(session, ROUTES_CHANGED)

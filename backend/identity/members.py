@@ -14,6 +14,7 @@ from backend.identity.keys import refuse_more_than_own, revoke_keys_beyond
 from backend.identity.models import Membership, User
 from backend.identity.passwords import Passwords, new_password
 from backend.identity.repository import CredentialRepository, MemberRepository
+from backend.identity.sessionkeys import end_sessions
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def remove_member(session: Session, principal: Principal, user_id: UUID) -> None
     members = MemberRepository(session, principal.scope)
     membership = _lock(members, principal, user_id, stays_owner=False)
     revoked = revoke_keys_beyond(session, principal, user_id, None)
-    members.revoke_sessions(user_id)
+    end_sessions(session, principal.scope, user_id)
     members.remove(membership)
     _record(session, principal, "member.remove", user_id, {"role": membership.role, "keys_revoked": revoked})
 

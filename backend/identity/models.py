@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, 
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.core.db import Base, Identified, Tagged, TenantOwned, Timestamped, tenant_key
+from backend.core.db import Base, Identified, Tagged, TenantOwned, Timestamped, tenant_key, tenant_reference
 
 
 class Organization(Identified, Tagged, Timestamped, Base):
@@ -71,13 +71,18 @@ class LoginSession(Identified, TenantOwned, Timestamped, Base):
 
 
 class ApiKey(Identified, TenantOwned, Tagged, Timestamped, Base):
-    """A bearer key: access-key id, SHA-256 of the token, and an encrypted secret for request signing."""
+    """A bearer key: access-key id, SHA-256 of the token, and an encrypted secret for request signing.
+
+    `session_id`: the session whose own key this is (`identity.sessionkeys`); nobody is shown it, and it ends with it.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (
         tenant_key(),
         Index("ix_api_keys_list", "organization_id", "created_at"),
         Index("ix_api_keys_created_by", "organization_id", "created_by"),
+        tenant_reference("session_id", "sessions"),
+        Index("ix_api_keys_session", "organization_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),
     )
 
     name: Mapped[str]
@@ -90,6 +95,7 @@ class ApiKey(Identified, TenantOwned, Tagged, Timestamped, Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    session_id: Mapped[UUID | None]
 
 
 class OrganizationKey(Identified, TenantOwned, Timestamped, Base):

@@ -123,13 +123,53 @@ class ApiKeyRepository:
     def list_keys(
         self, page: PageRequest, *, made_by: UUID | None = None, include_revoked: bool
     ) -> tuple[list[ApiKey], str | None]:
-        """Newest first; `made_by` = only that user's."""
-        statement = select(ApiKey).where(ApiKey.organization_id == self._scope.organization_id)
+        """Newest first, without those of sessions; `made_by` = only that user's."""
+        statement = select(ApiKey).where(
+            ApiKey.organization_id == self._scope.organization_id, ApiKey.session_id.is_(None)
+        )
         if made_by is not None:
             statement = statement.where(ApiKey.created_by == made_by)
         if not include_revoked:
             statement = statement.where(ApiKey.revoked_at.is_(None))
         return fetch_page(self._session, statement, page, keys=[ApiKey.created_at, ApiKey.id])
+
+    def key_of_session(self, session_id: UUID) -> ApiKey | None:
+        """The session's key that works the longest; the session is locked, so that two callers make one."""
+        self._session.execute(
+            select(LoginSession.id)
+            .where(LoginSession.organization_id == self._scope.organization_id, LoginSession.id == session_id)
+            .with_for_update(key_share=True)
+        )
+        return self._session.scalars(
+            select(ApiKey)
+            .where(
+                ApiKey.organization_id == self._scope.organization_id,
+                ApiKey.session_id == session_id,
+                ApiKey.revoked_at.is_(None),
+            )
+            .order_by(ApiKey.expires_at.desc())
+            .limit(1)
+        ).one_or_none()
+
+    def revoke_keys_of_ended_sessions(self, user_id: UUID) -> bool:
+        """End what a user's ended sessions called endpoints with. True = there was such a key."""
+        ended = select(LoginSession.id).where(
+            LoginSession.organization_id == self._scope.organization_id,
+            LoginSession.user_id == user_id,
+            LoginSession.revoked_at.is_not(None),
+        )
+        revoked = self._session.scalars(
+            update(ApiKey)
+            .where(
+                ApiKey.organization_id == self._scope.organization_id,
+                ApiKey.session_id.in_(ended),
+                ApiKey.revoked_at.is_(None),
+            )
+            .values(revoked_at=func.clock_timestamp())
+            .returning(ApiKey.id)
+            .execution_options(synchronize_session=False)
+        )
+        return bool(revoked.all())
 
     def working_keys_of(self, user_id: UUID) -> Sequence[ApiKey]:
         """Keys a user made that are not revoked, locked."""
@@ -236,6 +276,14 @@ class MemberRepository:
         users = self._session.scalars(select(User).where(User.id.in_([row.user_id for row in rows])))
         by_id = {user.id: user for user in users}
         return [(row, by_id[row.user_id]) for row in rows], cursor
+
+    def find_session(self, token_hash: bytes) -> LoginSession | None:
+        """The log-in session of this token."""
+        return self._session.scalars(
+            select(LoginSession).where(
+                LoginSession.organization_id == self._scope.organization_id, LoginSession.token_hash == token_hash
+            )
+        ).one_or_none()
 
     def add_session(self, user_id: UUID, token_hash: bytes, expires_at: datetime) -> None:
         """Insert a log-in session."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from backend.core.crypto import LocalKms
+from backend.core.crypto import LocalKms, derive_key
 from backend.core.settings import SecuritySettings, require
 from backend.identity.limiter import LoginLimiter
 from backend.identity.passwords import Passwords
@@ -12,12 +12,13 @@ from backend.identity.vault import Vault
 
 @dataclass(frozen=True)
 class Security:
-    """Password hashing, attempt counts, tenants' keys, and how long a session lasts."""
+    """Password hashing, attempt counts, tenants' keys, how long a session lasts, and what its own keys are made of."""
 
     passwords: Passwords
     limiter: LoginLimiter
     vault: Vault
     session_lifetime: timedelta
+    session_key_secret: bytes
 
 
 def make_security(settings: SecuritySettings) -> Security:
@@ -28,4 +29,5 @@ def make_security(settings: SecuritySettings) -> Security:
         limiter=LoginLimiter(),
         vault=Vault(LocalKms(master_key)),
         session_lifetime=timedelta(hours=settings.session_hours),
+        session_key_secret=derive_key(master_key, "keys of sessions"),
     )

@@ -20,6 +20,7 @@ from backend.identity.errors import WrongCredentials
 from backend.identity.models import Organization
 from backend.identity.repository import CredentialRepository, MemberRepository
 from backend.identity.security import Security
+from backend.identity.sessionkeys import end_sessions
 
 __all__ = [
     "LoggedIn",
@@ -112,7 +113,7 @@ def log_out(session: Session, token: str) -> None:
     except Unauthorized:
         return
     set_tenant(session, principal.organization_id)
-    MemberRepository(session, principal.scope).revoke_sessions(principal.id, only=hash_token(token))
+    end_sessions(session, principal.scope, principal.id, only=hash_token(token))
     audit.record(
         session,
         principal,
@@ -168,8 +169,7 @@ def _change_password(
     MemberRepository(session, principal.scope).set_password(user.id, security.passwords.hash(new))
     for membership in memberships:
         set_tenant(session, membership.organization_id)
-        everywhere = MemberRepository(session, Scope(membership.organization_id))
-        everywhere.revoke_sessions(user.id, but=hash_token(token))
+        end_sessions(session, Scope(membership.organization_id), user.id, but=hash_token(token))
     set_tenant(session, principal.organization_id)
     audit.record(
         session,

@@ -1,6 +1,6 @@
 """All SQL of the registry. Every query is of one organization."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -96,6 +96,29 @@ class RegistryRepository:
             select(func.max(ModelVersion.number)).where(self._own(ModelVersion), ModelVersion.model_id == model_id)
         )
         return (newest or 0) + 1
+
+    def servable(self, *, project_id: UUID | None, limit: int) -> list[tuple[Model, ModelVersion]]:
+        """The newest versions that were not rejected, with their models."""
+        query = select(Model, ModelVersion).join(
+            ModelVersion, (ModelVersion.organization_id == Model.organization_id) & (ModelVersion.model_id == Model.id)
+        )
+        query = query.where(self._own(Model), self._own(ModelVersion), ModelVersion.approval_status != "rejected")
+        if project_id is not None:
+            query = query.where(Model.project_id == project_id)
+        rows = self.session.execute(query.order_by(ModelVersion.id.desc()).limit(limit))
+        return [(model, version) for model, version in rows]
+
+    def with_models(self, version_ids: Collection[UUID]) -> dict[UUID, tuple[Model, ModelVersion]]:
+        """Versions with their models, by the version's id."""
+        rows = self.session.execute(
+            select(Model, ModelVersion)
+            .join(
+                ModelVersion,
+                (ModelVersion.organization_id == Model.organization_id) & (ModelVersion.model_id == Model.id),
+            )
+            .where(self._own(Model), self._own(ModelVersion), ModelVersion.id.in_(version_ids))
+        )
+        return {version.id: (model, version) for model, version in rows}
 
     def versions(self, page: PageRequest, *, model_id: UUID) -> tuple[list[ModelVersion], str | None]:
         """One page of a model's versions, newest first, and the next page's cursor."""

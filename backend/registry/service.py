@@ -1,6 +1,6 @@
 """Use cases of the registry, and what other domains ask of it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -223,6 +223,20 @@ def list_events(session: Session, scope: Scope, version_id: UUID) -> Sequence[Ev
     """Changes of the approval status, oldest first. Raises ModelVersionNotFound."""
     get_version(session, scope, version_id)
     return RegistryRepository(session, scope).events(version_id)
+
+
+def list_servable(
+    session: Session, scope: Scope, *, project_id: UUID | None = None, limit: int = 200
+) -> list[tuple[Model, ModelVersion]]:
+    """The newest versions that an endpoint takes (not rejected, with an artifact), with their models."""
+    return RegistryRepository(session, scope).servable(project_id=project_id, limit=limit)
+
+
+def named_versions(
+    session: Session, scope: Scope, version_ids: Collection[UUID]
+) -> dict[UUID, tuple[Model, ModelVersion]]:
+    """Versions with their models, by the version's id; one that is not there is left out."""
+    return RegistryRepository(session, scope).with_models(version_ids)
 
 
 def review_version(session: Session, principal: Principal, version_id: UUID, *, to: str, reason: str) -> ModelVersion:

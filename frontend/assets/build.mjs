@@ -17,6 +17,7 @@ const result = await build({
     "src/theme.ts",
     "src/app.ts",
     "src/charts.ts",
+    "src/endpoints.ts",
     "src/figures.ts",
     "src/upload.ts",
     "src/hasher.ts",

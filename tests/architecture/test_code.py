@@ -40,6 +40,7 @@ SQL_ALLOWED = {
     "backend/core/queue.py": "leases, for every domain's rows",
     "backend/datasets/overview_repository.py": "a second repository of its domain: what pages ask",
     "backend/endpoints/routing_repository.py": "a second repository of its domain: the routing table",
+    "backend/endpoints/traffic_repository.py": "a second repository of its domain: usage segments and traffic",
     "backend/fleet/agent_auth.py": "one call of a SECURITY DEFINER function, before there is a scope",
     "backend/fleet/sweep_repository.py": "a second repository of its domain: what a sweep asks of all tenants' rows",
     "backend/seed.py": "first rows, written before there is anybody to act as",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.catalogue.cause import NOBODY, Cause, delete, get, patch, post, put
+from tests.catalogue.cause import NOBODY, Call, Cause, delete, get, patch, post, put
 from tests.catalogue.files import open_upload
 
 PROJECT = {"project_id": "{project_id}"}
@@ -91,6 +91,9 @@ ENDPOINTS = (
                               "protected": True}),
           stage="versions"),
     Cause("variant_unknown", patch("/endpoints/{endpoint_id}/weights", {"weights": {"none": 1}})),
+    Cause("endpoint_changed",
+          Call("PATCH", "/api/v1/endpoints/{endpoint_id}/weights", {"weights": {"a": 2}},
+               headers={"If-Match": '"99"'})),
     Cause("endpoint_being_deleted", patch("/endpoints/{gone_id}/weights", {"weights": {"a": 2}}), before=(
         post("/endpoints", {**PROJECT, **variants(1), "name": "leaving"}, saves={"gone_id": "id"}),
         delete("/endpoints/{gone_id}"))),

@@ -22,6 +22,8 @@ ENGLISH = Formatter(Locale("en"))
     ("seconds", "text"),
     [
         (None, DASH),
+        (0.00031, "0.31 ms"),
+        (0.0024, "2.4 ms"),
         (0.038, "38 ms"),
         (4.23, "4.2 s"),
         (59.4, "59 s"),

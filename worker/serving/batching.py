@@ -21,7 +21,7 @@ from worker.serving.tensors import Inference
 class Call:
     """One inference on its way. `deliver` gets the bytes of its answer. `key_id` empty = not metered."""
 
-    __slots__ = ("bytes_in", "connection_line", "deliver", "inference", "key_id")
+    __slots__ = ("began", "bytes_in", "connection_line", "deliver", "inference", "key_id")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Call:
         self.bytes_in = bytes_in
         self.connection_line = connection_line
         self.deliver = deliver
+        self.began = time.perf_counter()
 
 
 class Outcome:

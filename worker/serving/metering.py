@@ -1,10 +1,11 @@
 """From a batch that ran to answers and usage lines: the usage is on disk before an answer leaves."""
 
+import math
 import time
 
 import orjson
 
-from backend.core.wire import UsageLine
+from backend.core.wire import LATENCY_BUCKETS, LATENCY_FLOOR_US, LATENCY_PER_OCTAVE, UsageLine
 from worker.serving import answers
 from worker.serving.batching import Call, Outcome
 from worker.serving.errors import RequestError
@@ -14,6 +15,7 @@ from worker.serving.tensors import encode_output
 from worker.serving.usage import UsageLog
 
 MICROSECONDS = 1_000_000
+FLOORS = MICROSECONDS / LATENCY_FLOOR_US
 
 
 class Meter:
@@ -63,6 +65,7 @@ class Meter:
         model = outcome.model
         ready: list[tuple[Call, bytes]] = []
         metered: dict[str, list[int]] = {}
+        latencies: dict[str, dict[int, int]] = {}
         for call, result in outcome.results:
             if isinstance(result, RequestError):
                 self.refused(call.key_id, model.name)
@@ -76,9 +79,12 @@ class Meter:
                 counts[1] += call.inference.items
                 counts[2] += call.bytes_in
                 counts[3] += len(data)
+                taken = latencies.setdefault(call.key_id, {})
+                place = latency_bucket(time.perf_counter() - call.began)
+                taken[place] = taken.get(place, 0) + 1
         if metered:
             try:
-                self._usage.append(self._lines(outcome, metered))
+                self._usage.append(self._lines(outcome, metered, latencies))
             except OSError as error:
                 log("usage could not be written", error=str(error))
                 refusal = RequestError(503, "usage cannot be recorded", (("retry-after", "5"),))
@@ -88,7 +94,9 @@ class Meter:
         for call, data in ready:
             call.deliver(data)
 
-    def _lines(self, outcome: Outcome, metered: dict[str, list[int]]) -> list[UsageLine]:
+    def _lines(
+        self, outcome: Outcome, metered: dict[str, list[int]], latencies: dict[str, dict[int, int]]
+    ) -> list[UsageLine]:
         now = time.time()
         shares = _shares(round(outcome.compute_seconds * MICROSECONDS), [counts[1] for counts in metered.values()])
         lines = [
@@ -102,6 +110,7 @@ class Meter:
                 bytes_out=bytes_out,
                 compute_us=share,
                 errors=0,
+                latency=latencies[key_id],
             )
             for (key_id, (calls, items, bytes_in, bytes_out)), share in zip(metered.items(), shares, strict=True)
         ]
@@ -141,6 +150,13 @@ class Meter:
             b"%bcontent-length: %d\r\n\r\n%b%b"
             % (head, len(body), call.connection_line, len(body) + len(data), body, data)
         )
+
+
+def latency_bucket(seconds: float) -> int:
+    """The bucket of `UsageLine.latency` that a call of this length counts in."""
+    if seconds * FLOORS <= 1:
+        return 0
+    return min(math.ceil(LATENCY_PER_OCTAVE * math.log2(seconds * FLOORS)), LATENCY_BUCKETS - 1)
 
 
 def _error(call: Call, refusal: RequestError) -> bytes:
