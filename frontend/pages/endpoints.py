@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from backend.core.errors import RouteNotFound
 from backend.core.pagination import PageRequest
 from backend.endpoints import service, states
 from backend.endpoints.repository import EndpointFilter
@@ -28,7 +29,6 @@ router = APIRouter()
 PAGE_SIZE = 50
 HISTORY_SIZE = 25
 Cursor = Annotated[str | None, Query(max_length=2000)]
-Tab = Literal["variants", "snippets", "cost"]
 
 
 def _url(path: str, **filters: str | None) -> str:
@@ -144,7 +144,7 @@ def draw(
     pages: Pages,
     back: Back,
     endpoint_id: str,
-    picture: endpointtraffic.Picture | Literal["cost"],
+    picture: str,
     period: endpointtraffic.Period = "1h",
 ) -> Response:
     """One chart's content (`frontend.figures`)."""
@@ -152,8 +152,11 @@ def draw(
     with back.tenant(viewer) as session:
         if picture == "cost":
             figure = endpointcosts.draw_days(session, viewer.scope, parse_id(endpoint_id), words)
+        elif picture in endpointtraffic.PICTURES:
+            known = endpointtraffic.PICTURES[picture]
+            figure = endpointtraffic.draw(session, viewer.scope, parse_id(endpoint_id), known, period, words)
         else:
-            figure = endpointtraffic.draw(session, viewer.scope, parse_id(endpoint_id), picture, period, words)
+            raise RouteNotFound("There is nothing at this address, or it is not yours to see.")
     return Response(figures.document(figure), media_type="application/json")
 
 

@@ -19,6 +19,13 @@ from frontend.figures import Figure, FigureSeries
 
 Period = Literal["1h", "24h", "7d"]
 Picture = Literal["calls", "errors", "latency", "split", "wanted"]
+PICTURES: Final[Mapping[str, Picture]] = {
+    "calls": "calls",
+    "errors": "errors",
+    "latency": "latency",
+    "split": "split",
+    "wanted": "wanted",
+}
 PERIODS: Final[Mapping[Period, tuple[timedelta, timedelta]]] = {
     "1h": (timedelta(hours=1), timedelta(minutes=1)),
     "24h": (timedelta(hours=24), timedelta(minutes=15)),

@@ -221,7 +221,7 @@ def test_traffic_is_shown_by_variant_with_its_latency(visitor: TestClient, membe
     for period in ("24h", "7d"):
         assert visitor.get(f"{base}/split?period={period}").status_code == 200
         assert "80" in visitor.get(f"/endpoints/{endpoint}/traffic?period={period}").text
-    assert visitor.get(f"{base}/nothing").status_code == 422
+    assert visitor.get(f"{base}/nothing").status_code == 404
 
 
 def test_cost_is_shown_by_variant_and_per_thousand_calls(
