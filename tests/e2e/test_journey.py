@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.fixtures.digits import digits, write_archive
+from modelyard.images import write_archive
+from tests.fixtures.digits import digits
 from tests.fixtures.platform import RHYTHM, RunningPlatform, new_running_platform
 from tests.frontend.browser import chromium, log_in, visiting
 from tests.frontend.test_browser import axe
