@@ -14,7 +14,16 @@ from tests.fixtures.database import Tenant
 
 pytestmark = pytest.mark.integration
 
-WITHOUT_TENANT = {"prices", "instance_types", "api_uptime", "route_table", "gateways", "alembic_version"}
+WITHOUT_TENANT = {
+    "alembic_version",
+    "api_uptime",
+    "control_ticks",
+    "gateways",
+    "instance_types",
+    "operators",
+    "prices",
+    "route_table",
+}
 
 
 def test_every_table_of_a_tenant_forces_row_security(operator_database: Database) -> None:

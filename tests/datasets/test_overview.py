@@ -116,7 +116,7 @@ def test_a_plan_is_refused_as_freezing_is(
     uploader.send(archive({"1/1.png": png(99)}))
     with pytest.raises(SplitInvalid):
         plan(VersionCreate(splits={"train": 0.5, "test": 0.1}))
-    with pytest.raises(TooFewFiles, match="no file of the label '1'"):
+    with pytest.raises(TooFewFiles, match="nothing of the label '1'"):
         plan(VersionCreate(splits={"train": 1, "test": 1}))
 
 

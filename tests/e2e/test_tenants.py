@@ -28,7 +28,7 @@ from tests.fixtures.platform import ON_PLATFORM, RunningPlatform, Tenancy
 pytestmark = ON_PLATFORM
 
 PARAMETER = re.compile(r"\{(\w+)\}")
-NOT_AN_ID = {"month", "number", "name"}
+NOT_AN_ID = {"kind", "month", "number", "name"}
 """Path parameters that name nothing of an organization by themselves."""
 CONFIG = {
     "instance_type": "local.cpu",
@@ -44,6 +44,9 @@ BODIES: dict[str, Any] = {
     "PUT /api/v1/endpoints/{endpoint_id}/config": CONFIG,
     "PATCH /api/v1/budgets/{budget_id}": {"amount": "1"},
     "PATCH /api/v1/members/{user_id}": {"role": "viewer"},
+    "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"mine": "now"}},
+    "PATCH /api/v1/event-subscriptions/{subscription_id}": {"description": "mine now"},
+    "POST /api/v1/datasets/{dataset_id}/imports": {"source": "https://files.invalid/a.zip"},
     "POST /api/v1/datasets/{dataset_id}/versions": {"splits": {"train": 1.0}},
     "POST /api/v1/datasets/{dataset_id}/uploads": {"file_name": "a.zip", "size_bytes": 9, "sha256": "0" * 64},
 }
@@ -141,7 +144,15 @@ def _ids(
             ),
             {"organization": organization_id},
         ).scalar_one()
+    source = {"source": "https://files.invalid/a.zip"}
+    hook = {"target": "https://hooks.invalid/modelyard", "event_types": ["job.completed"]}
+    subscription = http.post("/api/v1/event-subscriptions", json=hook).json()["id"]
     return {
+        "import_id": http.post(f"/api/v1/datasets/{dataset_id}/imports", json=source).json()["id"],
+        "subscription_id": subscription,
+        "delivery_id": http.post(f"/api/v1/event-subscriptions/{subscription}/test").json()["id"],
+        "kind": "job",
+        "id": str(version.job_id),
         "project_id": newest("/api/v1/projects")["id"],
         "dataset_id": dataset_id,
         "upload_id": newest(f"/api/v1/datasets/{dataset_id}/uploads")["id"],

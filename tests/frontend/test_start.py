@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from backend.billing import budgets
 from backend.billing.models import Budget, SpendingHold
-from backend.core.db import Database
+from backend.core.db import Database, make_engine
 from backend.core.ids import new_id
+from backend.core.settings import Settings, require
 from backend.datasets.models import Dataset
 from backend.jobs import service as jobs
 from backend.jobs import states
@@ -114,7 +115,7 @@ def test_search_finds_every_kind_by_beginning_and_middle_and_only_ones_own(
 
 
 def test_a_search_reads_a_piece_of_the_index_however_many_names_there_are(
-    tenant: Tenant, app_database: Database, controller_database: Database
+    tenant: Tenant, app_database: Database, controller_database: Database, database_settings: Settings
 ) -> None:
     """20,000 jobs; a name that begins so is found without looking at the others."""
     shape = f"test.{new_id()}"
@@ -133,6 +134,10 @@ def test_a_search_reads_a_piece_of_the_index_however_many_names_there_are(
             ),
             {"org": tenant.organization_id, "project": tenant.project_id, "shape": shape},
         )
+    owner = Database(make_engine(require(database_settings.database.owner_url, "owner"), pool_size=1))
+    with owner.unit_of_work() as session:
+        session.execute(text("ANALYZE jobs"))
+    owner.dispose()
     with app_database.unit_of_work(tenant.scope) as session:
         assert [row.name for row in jobs.find_named(session, tenant.scope, "needle", 5)] == ["needle"]
         plan = "\n".join(

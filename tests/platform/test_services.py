@@ -50,7 +50,7 @@ def test_each_service_comes_after_services_listed_before_it(listed: dict[str, Ch
 def test_a_service_gets_only_its_credentials(listed: dict[str, ChildSpec]) -> None:
     roles = {
         "migrate": {"ADMIN", "OWNER", "CONTROLLER"},
-        "api": {"APP"},
+        "api": {"APP", "OPERATOR"},
         "worker": {"CONTROLLER", "APP"},
         "beat": set(),
         "gateway": set(),

@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from fastapi import FastAPI
 from sqlalchemy import func, update
 from starlette.testclient import TestClient
@@ -17,6 +20,9 @@ from backend.registry.models import ModelVersion
 from tests.datasets.files import Uploader, archive, digits, sha256
 from tests.endpoints.conftest import World
 from tests.fixtures.database import Tenant
+from worker.training import findings
+from worker.training.findings import Findings
+from worker.training.images import ImageFile, Split
 
 API = "/api/v1"
 MUTATING = frozenset({"post", "put", "patch", "delete"})
@@ -178,6 +184,16 @@ def build_estate(client: TestClient, world: World, member_id: UUID, instance_id:
     return estate
 
 
+def evaluation() -> bytes:
+    """What a training says of three images, one of them taken for another."""
+    files = [ImageFile(f"{place}.png", f"{place:064x}") for place in range(3)]
+    found = Findings("test", Split(np.zeros((3, 1, 4, 4), np.uint8), np.array([0, 1, 1]), files), ["cat", "dog"])
+    found.add(np.array([[2, 0], [0, 2], [3, 0]], np.float32))
+    with TemporaryDirectory() as folder:
+        found.write(Path(folder))
+        return (Path(folder) / findings.FILE).read_bytes()
+
+
 def _finish(database: Database, client: TestClient, estate: Estate) -> None:
     """What only controllers and jobs make: a hold, an artifact that can be read, a version to be reviewed."""
     hold_id = new_id()
@@ -192,7 +208,13 @@ def _finish(database: Database, client: TestClient, estate: Estate) -> None:
                 reason="over",
             )
         )
-        files = [{"name": "model.onnx", "sha256": estate.ids["sha256"], "size_bytes": 1}]
+        found = evaluation()
+        digest = sha256(found)
+        client.app.state.storage.put_blob(estate.tenant.organization_id, digest, [found])  # type: ignore[attr-defined] # a FastAPI
+        files = [
+            {"name": "model.onnx", "sha256": estate.ids["sha256"], "size_bytes": 1},
+            {"name": "evaluation.json", "sha256": digest, "size_bytes": len(found)},
+        ]
         session.execute(
             update(ModelVersion).where(ModelVersion.id == version_id).values(files=files, approval_status="pending")
         )
