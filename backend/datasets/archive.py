@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import IO, Protocol
 
+from backend.core.errors import DomainError
 from backend.datasets.images import ImageFile, read_image
 from backend.datasets.problems import MAX_ERRORS, MAX_PATH_CHARACTERS, FileError, Problem, problem, refused
 
@@ -151,6 +152,8 @@ def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], byt
             raise FileError("file_too_large", f"{info.file_size} bytes; at most {MAX_FILE_BYTES} are taken")
         try:
             return archive.read(info)
+        except DomainError:  # the storage's: the parts are gone, or it does not answer
+            raise
         except Exception as error:  # zlib, bz2, lzma and zipfile each raise their own
             raise FileError("corrupt_archive", f"the file cannot be unpacked: {error}") from error
 

@@ -70,7 +70,7 @@ MODELS = (
     Cause("model_not_found", get(f"/models/{NOBODY}")),
     Cause("model_version_not_found", get(f"/model-versions/{NOBODY}")),
     Cause("artifact_file_not_found", get("/model-versions/{model_version_id}/files/none.onnx")),
-    Cause("evaluation_not_found", get("/model-versions/{model_version_id}/evaluation")),
+    Cause("evaluation_not_found", get("/model-versions/{rejected_id}/evaluation"), stage="versions"),
     Cause("already_reviewed", post("/model-versions/{rejected_id}/reject"), stage="versions"),
     Cause("object_not_found", get("/model-versions/{lost_id}/files/model.onnx"), stage="versions"),
 )

@@ -144,13 +144,8 @@ def _ids(
             ),
             {"organization": organization_id},
         ).scalar_one()
-    source = {"source": "https://files.invalid/a.zip"}
-    hook = {"target": "https://hooks.invalid/modelyard", "event_types": ["job.completed"]}
-    subscription = http.post("/api/v1/event-subscriptions", json=hook).json()["id"]
     return {
-        "import_id": http.post(f"/api/v1/datasets/{dataset_id}/imports", json=source).json()["id"],
-        "subscription_id": subscription,
-        "delivery_id": http.post(f"/api/v1/event-subscriptions/{subscription}/test").json()["id"],
+        **_outside(http, dataset_id),
         "kind": "job",
         "id": str(version.job_id),
         "project_id": newest("/api/v1/projects")["id"],
@@ -170,6 +165,18 @@ def _ids(
         "name": "model.onnx",
         "number": "1",
         "month": "2026-01",
+    }
+
+
+def _outside(http: httpx2.Client, dataset_id: str) -> dict[str, str]:
+    """Ids of what speaks with other hosts."""
+    source = {"source": "https://files.invalid/a.zip"}
+    hook = {"target": "https://hooks.invalid/modelyard", "event_types": ["job.completed"]}
+    subscription = http.post("/api/v1/event-subscriptions", json=hook).json()["id"]
+    return {
+        "import_id": http.post(f"/api/v1/datasets/{dataset_id}/imports", json=source).json()["id"],
+        "subscription_id": subscription,
+        "delivery_id": http.post(f"/api/v1/event-subscriptions/{subscription}/test").json()["id"],
     }
 
 

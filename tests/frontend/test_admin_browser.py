@@ -76,6 +76,7 @@ def test_search_by_keyboard_alone(browser: Browser, address: str, operator: Memb
         expect(page.locator('#search-results [aria-selected="true"]')).to_contain_text("deep-ocean")
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="deep-ocean")).to_be_visible()
+        page.wait_for_load_state()
         page.keyboard.press("Control+k")
         page.keyboard.type("nothing-like-it")
         expect(page.get_by_text("Nothing has this name.")).to_be_visible()

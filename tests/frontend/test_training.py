@@ -173,6 +173,8 @@ def test_a_job_page_shows_time_checkpoints_charges_and_what_belongs_to_it(
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=50)
     with controller_database.unit_of_work() as session:
         billing.set_price(session, sku, Decimal("0.001"), start - timedelta(days=1))
+    with controller_database.unit_of_work() as session:
+        rate(session, 100_000, settle_seconds=0.0)  # what other tests left: below, the first record is this job's
     with app_database.unit_of_work(member.tenant.scope) as session:
         row = session.get_one(Job, job)
         row.inputs = {"training": {"kind": "dataset", "id": str(version)}}
