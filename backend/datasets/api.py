@@ -74,7 +74,7 @@ Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
     "/datasets",
     status_code=status.HTTP_201_CREATED,
     tags=["datasets"],
-    responses=raises(ProjectNotFound, DatasetNameTaken),
+    responses=raises(ProjectNotFound, DatasetNameTaken, TargetInvalid),
 )
 def create_dataset(body: DatasetCreate, principal: Writer, session: Transaction) -> DatasetRead:
     """Create a dataset. 409 `dataset_name_taken`."""

@@ -84,7 +84,9 @@ def blob_sizes(session: Session, scope: Scope, digests: Sequence[str]) -> dict[s
 
 
 def create_dataset(session: Session, principal: Principal, wanted: DatasetCreate) -> Dataset:
-    """A new dataset. Raises ProjectNotFound, DatasetNameTaken."""
+    """A new dataset. Raises ProjectNotFound, DatasetNameTaken, TargetInvalid (columns of what has none)."""
+    if wanted.kind != "tabular" and (wanted.target_column is not None or wanted.column_types):
+        raise TargetInvalid("only a dataset of kind 'tabular' has columns", field="target_column")
     project = get_project(session, principal.scope, wanted.project_id)
     dataset = Dataset(
         organization_id=principal.organization_id,

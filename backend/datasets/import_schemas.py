@@ -1,10 +1,10 @@
 """What the API takes and gives about imports."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from backend.datasets.schemas import FileName, Label
 
@@ -57,15 +57,6 @@ class ImportCreate(BaseModel):
     endpoint_url: Annotated[str, StringConstraints(max_length=255, pattern=r"^https?://[!-~]+$")] | None = None
     region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")] | None = None
     credentials: S3Credentials | HttpCredentials | None = None
-
-    @model_validator(mode="after")
-    def _refuse_what_does_not_fit_the_source(self) -> Self:
-        is_s3 = self.source.startswith("s3://")
-        if not is_s3 and (self.endpoint_url is not None or self.region is not None):
-            raise ValueError("only an s3:// source has an endpoint and a region")
-        if self.credentials is not None and isinstance(self.credentials, S3Credentials) != is_s3:
-            raise ValueError("these credentials are not for such a source")
-        return self
 
 
 class ImportRead(BaseModel):

@@ -55,6 +55,7 @@ def start_import(
     dataset = repository.dataset(dataset_id, lock=True)
     if dataset is None:
         raise dataset_not_found(dataset_id)
+    _check_fit(wanted)
     access = _access(wanted)
     try:
         sources.check(access, settings.allowed_hosts)
@@ -98,6 +99,15 @@ def _audit(session: Session, principal: Principal, action: str, row: DatasetImpo
     audit.record(
         session, principal, principal.scope, action=action, resource_kind=KIND, resource_id=row.id, detail=detail
     )
+
+
+def _check_fit(wanted: ImportCreate) -> None:
+    """Raises ImportSourceRefused where endpoint, region or credentials are not for such a source."""
+    is_s3 = wanted.source.startswith("s3://")
+    if not is_s3 and (wanted.endpoint_url is not None or wanted.region is not None):
+        raise ImportSourceRefused("only an s3:// source has an endpoint and a region", field="source")
+    if wanted.credentials is not None and isinstance(wanted.credentials, S3Credentials) != is_s3:
+        raise ImportSourceRefused("these credentials are not for such a source", field="source")
 
 
 def _access(wanted: ImportCreate) -> Access:

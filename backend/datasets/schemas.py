@@ -1,7 +1,7 @@
 """What the API takes and gives about datasets, uploads and versions."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -11,7 +11,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    model_validator,
 )
 
 from backend.core.fields import Description, Flag, ResourceName, Tags
@@ -71,12 +70,6 @@ class DatasetCreate(BaseModel):
     column_types: dict[ColumnName, ColumnType] = Field(
         default_factory=dict, max_length=1000, description="of a table: types to insist on; the others are found"
     )
-
-    @model_validator(mode="after")
-    def _refuse_columns_of_what_has_none(self) -> Self:
-        if self.kind != "tabular" and (self.target_column is not None or self.column_types):
-            raise ValueError("only a dataset of kind 'tabular' has columns")
-        return self
 
 
 class DatasetUpdate(BaseModel):

@@ -10,6 +10,9 @@ import schemathesis
 
 BEYOND_JSON_SCHEMA = {
     "POST /api/v1/datasets/{dataset_id}/uploads": "a plain file name is one of printable Unicode characters",
+    "POST /api/v1/datasets/{dataset_id}/imports": "a plain file name is one of printable Unicode characters",
+    "POST /api/v1/datasets": "a column's name is one of printable Unicode characters",
+    "PATCH /api/v1/datasets/{dataset_id}": "a column's name is one of printable Unicode characters",
     "PATCH /api/v1/endpoints/{endpoint_id}/weights": "decimals of a number cannot be bounded",
     "POST /api/v1/endpoints": "decimals of a number cannot be bounded",
     "PUT /api/v1/endpoints/{endpoint_id}/config": "decimals of a number cannot be bounded",

@@ -13,7 +13,7 @@ from tests.fixtures.database import Tenant
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(36_000)]
 SEEDS = os.environ.get("SEEDS", "1").split(",")
-SECONDS = os.environ.get("FUZZ_SECONDS", "30")
+SECONDS = os.environ.get("FUZZ_SECONDS", "45")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
