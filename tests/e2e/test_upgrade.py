@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.billing.models import Charge, Price, UsageRecord
@@ -16,7 +17,7 @@ from backend.core.db import Database, Scope, make_engine
 from backend.core.ids import new_account_id, new_id
 from backend.core.migrate import _create_roles_and_database, upgrade
 from backend.core.settings import DatabaseSettings, RolePasswords, Settings
-from backend.identity.models import ApiKey, Membership, Organization, User
+from backend.identity.models import Membership, User
 from backend.platform.embedded_postgres import EmbeddedPostgres
 from backend.platform.folders import make_runtime_folder, runtime_folder
 from backend.platform.secretsfile import home_secrets
@@ -87,15 +88,24 @@ def _fill(url: str) -> str:
     token, scope, user_id = new_token("my"), Scope(new_id()), new_id()
     database = Database(make_engine(url, pool_size=1, name="old"))
     with database.unit_of_work() as session:
-        session.add(Organization(id=scope.organization_id, account_id=new_account_id(), name="Old", slug="old"))
+        session.execute(
+            text(
+                "INSERT INTO organizations (id, account_id, name, slug, tags)"
+                " VALUES (:id, :account, 'Old', 'old', '{}')"
+            ),
+            {"id": scope.organization_id, "account": new_account_id()},
+        )
         session.add(User(id=user_id, email="old@example.test", full_name="Old", password_hash="none"))
         session.flush()
         session.add(Membership(organization_id=scope.organization_id, user_id=user_id, role="owner"))
-        session.add(
-            ApiKey(
-                organization_id=scope.organization_id, name="old", access_key_id=new_access_key_id(),
-                token_hash=hash_token(token), secret_encrypted=b"", role="owner", scopes=[], created_by=user_id,
-            )
+        session.execute(
+            text(
+                "INSERT INTO api_keys (id, organization_id, name, access_key_id, token_hash, secret_encrypted, role,"
+                " scopes, tags, created_by)"
+                " VALUES (:id, :organization, 'old', :access, :hash, '', 'owner', '{}', '{}', :by)"
+            ),
+            {"id": new_id(), "organization": scope.organization_id, "access": new_access_key_id(),
+             "hash": hash_token(token), "by": user_id},
         )  # fmt: skip
         project = Project(id=new_id(), organization_id=scope.organization_id, name="kept", description="")
         session.add(project)

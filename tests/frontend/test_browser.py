@@ -105,7 +105,7 @@ def test_filters_change_the_table_and_the_url_in_place(browser: Browser, address
         page.keyboard.press("Control+k")
         expect(page.get_by_placeholder("Search")).to_be_focused()
         page.keyboard.type("cnn-b")
-        expect(page.locator("#search-results").get_by_role("link", name="mnist-cnn-b")).to_be_visible()
+        expect(page.locator("#search-results").get_by_role("option", name="mnist-cnn-b")).to_be_visible()
         assert complaints == []
 
 
