@@ -43,8 +43,8 @@ def test_a_name_is_taken_once_per_project(client: TestClient, dataset: dict[str,
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [
-        ({"target_column": "species"}, 422, "invalid_request"),
-        ({"kind": "text", "column_types": {"a": "integer"}}, 422, "invalid_request"),
+        ({"target_column": "species"}, 422, "target_invalid"),
+        ({"kind": "text", "column_types": {"a": "integer"}}, 422, "target_invalid"),
         ({"kind": "tabular", "column_types": {"a": "complex"}}, 422, "invalid_request"),
         ({"kind": "tabular", "target_column": "a\nb"}, 422, "invalid_request"),
         ({"kind": "video"}, 422, "invalid_request"),

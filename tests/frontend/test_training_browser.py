@@ -128,6 +128,7 @@ def test_the_log_is_searched_and_a_job_is_run_again(
         log_in(page, member.email, PASSWORD)
         page.get_by_role("link", name="talks").click()
         expect(page.locator("[data-log] .log-line")).to_have_count(400)
+        page.wait_for_load_state()  # the script that asks is there
         page.get_by_placeholder("Search the whole log").fill("epoch 4")
         expect(page.locator("#log-found .log-line")).to_have_count(50)
         expect(page.locator("[data-log]")).to_be_hidden()
