@@ -7,10 +7,13 @@ from uuid import UUID
 
 
 def new_id() -> UUID:
-    """A UUIDv7: 48 bits of Unix milliseconds, 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
-    return UUID(int=value)
+    """A UUIDv7: 48 bits of Unix milliseconds, 12 of the fraction (§6.2, method 3; 244 ns), 62 random ones.
+
+    With the fraction the ids of one process sort as they were made, within a millisecond too.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (fraction << 64) | (0b10 << 62) | secrets.randbits(62))
 
 
 def floor_id(moment: datetime) -> UUID:
