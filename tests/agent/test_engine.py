@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from backend.billing.models import UsageRecord
 from backend.core.db import Database
+from backend.fleet.models import Assignment
 from tests.agent.conftest import Agents
 from tests.agent.control_server import ControlServer
 from tests.fixtures.database import Tenant
@@ -64,6 +66,17 @@ def test_a_sleep_job_runs_and_is_billed(
     assert found["first_step_at"] is not None
     with controller_database.unit_of_work() as session:
         records = session.scalars(
-            select(UsageRecord).where(UsageRecord.organization_id == tenant.organization_id)
+            select(UsageRecord)
+            .where(UsageRecord.organization_id == tenant.organization_id)
+            .order_by(UsageRecord.from_at)
         ).all()
-    assert Decimal("1.2") <= sum(record.quantity for record in records) < 10
+        assignment = session.scalars(
+            select(Assignment).where(Assignment.organization_id == tenant.organization_id)
+        ).one()
+    assert assignment.started_at is not None
+    assert assignment.ended_at is not None
+    # Billed from the accepted start report to the end report: where the first came late, less than was slept.
+    accepted = (assignment.ended_at - assignment.started_at) // timedelta(milliseconds=1)
+    billed = sum((record.quantity for record in records), Decimal(0))
+    assert min(Decimal("1.2"), Decimal(accepted) / 1000) <= billed <= Decimal(accepted) / 1000
+    assert [record.from_at for record in records] == [assignment.started_at, *(record.to_at for record in records[:-1])]
