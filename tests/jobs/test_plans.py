@@ -95,7 +95,8 @@ def test_what_is_unfinished_is_counted_without_the_past(past: Tenant, controller
     with controller_database.unit_of_work() as session:
         act_as(session, past.organization_id)
         plan = plan_of(session, "jobs", JobRepository(session, past.scope).count_unfinished)
-    assert "ix_jobs_list_status" in plan, plan
+    # Either holds: that of the tenant's jobs by status, and that of everybody's unfinished ones while they are few.
+    assert any(f"using {index} on jobs" in plan for index in ("ix_jobs_list_status", "ix_jobs_unfinished")), plan
     assert read_in_vain(plan) == [], plan
 
 
