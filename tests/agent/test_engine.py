@@ -64,7 +64,15 @@ def test_a_sleep_job_runs_and_is_billed(
     assert found["status"] == "completed", found
     assert found["output"]["summary"]["slept_seconds"] == pytest.approx(1.2)
     assert found["first_step_at"] is not None
-    with controller_database.unit_of_work() as session:
+    assert_billed_from_start_to_end(controller_database, tenant, least=Decimal("1.2"))
+
+
+def assert_billed_from_start_to_end(database: Database, tenant: Tenant, *, least: Decimal) -> None:
+    """The bill of the tenant's one assignment: gapless, `least` seconds or all there were.
+
+    It runs from the accepted start report to the end report: where the first came late, less than was slept.
+    """
+    with database.unit_of_work() as session:
         records = session.scalars(
             select(UsageRecord)
             .where(UsageRecord.organization_id == tenant.organization_id)
@@ -75,8 +83,7 @@ def test_a_sleep_job_runs_and_is_billed(
         ).one()
     assert assignment.started_at is not None
     assert assignment.ended_at is not None
-    # Billed from the accepted start report to the end report: where the first came late, less than was slept.
-    accepted = (assignment.ended_at - assignment.started_at) // timedelta(milliseconds=1)
+    accepted = Decimal((assignment.ended_at - assignment.started_at) // timedelta(milliseconds=1)) / 1000
     billed = sum((record.quantity for record in records), Decimal(0))
-    assert min(Decimal("1.2"), Decimal(accepted) / 1000) <= billed <= Decimal(accepted) / 1000
+    assert min(least, accepted) <= billed <= accepted
     assert [record.from_at for record in records] == [assignment.started_at, *(record.to_at for record in records[:-1])]
