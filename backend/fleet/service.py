@@ -30,6 +30,7 @@ from backend.fleet.placement import (
 )
 from backend.fleet.repository import FleetRepository
 from backend.fleet.sweep_repository import undisturbed_assignments
+from backend.fleet.utilisation import read_utilisation
 
 __all__ = [
     "Want",
