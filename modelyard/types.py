@@ -198,7 +198,7 @@ class UtilisationSummary(msgspec.Struct, frozen=True):
 
 
 class Utilisation(msgspec.Struct, frozen=True):
-    """What an attempt used of its instance, as columns. `times`: Unix seconds at a sample's end; `spans`: its seconds."""
+    """What an attempt used, as columns. `times`: Unix seconds at a sample's end; `spans`: the seconds it covers."""
 
     attempt: int
     attempt_id: str

@@ -168,8 +168,8 @@ class Utilisation(msgspec.Struct, frozen=True, kw_only=True, tag="utilisation"):
     """What the assignment's processes used of their instance: samples as columns (same length each), oldest first.
 
     `times`: Unix seconds at which a sample ends; `spans`: the seconds it covers. `cpu_cores`, the bytes per second to
-    and from disks and `gpu_share` (0 to 1, over all GPUs) are means over the span; memory is what was held at its end. The
-    GPU columns are empty where no GPU is measured. The limits are those in force.
+    and from disks and `gpu_share` (0 to 1, over all GPUs) are means over the span; memory is what was held at its end.
+    The GPU columns are empty where no GPU is measured. The limits are those in force.
     """
 
     cpu_count: float

@@ -40,6 +40,7 @@ __all__ = [
     "end_hold",
     "end_hold_if_over",
     "find_idle_instance",
+    "read_utilisation",
     "sku_of",
     "take_idle_instances",
     "undisturbed_assignments",

@@ -18,7 +18,7 @@ from backend.fleet.repository import FleetRepository
 from backend.fleet.utilisation import store_utilisation
 
 STREAMED = (wire.Metrics, wire.Logs, wire.Utilisation)
-"""Reports stored as they come, the last here and the others by their owner; all others wait in rows for a controller."""
+"""Reports stored as they come, the last here, the others by their owner; the rest waits in rows for a controller."""
 
 
 def hello(

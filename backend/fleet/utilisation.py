@@ -2,8 +2,8 @@
 
 Lifecycle
 ---------
-An agent samples an assignment while its process runs (`worker.agent.utilisation`) and says so in numbered reports: a row
-per report (`UtilisationChunk`), stored with the report's acceptance, so a replay stores nothing twice and what was
+An agent samples an assignment while its process runs (`worker.agent.utilisation`) and says so in numbered reports: a
+row per report (`UtilisationChunk`), stored with the report's acceptance, so a replay stores nothing twice and what was
 measured during an outage arrives after it. Rows are only ever added, and only the assignment's organization sees them.
 Samples become fewer the longer an assignment lasts, so an attempt of 28 days leaves about 42,000 of them (4 MB);
 `KEEP_DAYS` after they came they are deleted. Readers get at most so many points: neighbours are merged, means
@@ -13,6 +13,7 @@ stay means and peaks stay peaks, and sums and peaks are told of all samples.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 
@@ -77,7 +78,7 @@ class Use:
         if count <= limit:
             return self
         bounds = [number * count // limit for number in range(limit + 1)]
-        parts = [slice(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False)]
+        parts = [slice(begin, end) for begin, end in pairwise(bounds)]
         merged: dict[str, list[float | None]] = {name: [] for name in COLUMNS}
         for part in parts:
             spans = self.spans[part]

@@ -173,8 +173,8 @@ class UtilisationSummaryRead(BaseModel):
 class AttemptUtilisation(BaseModel):
     """What one attempt used of its instance, as columns of the same length, oldest first.
 
-    `times` are Unix seconds at which a sample ends, `spans` the seconds it covers. Cores, bytes per second and the GPUs'
-    share are means over the span; memory is the highest held at the end of the samples that were merged into it.
+    `times` are Unix seconds at which a sample ends, `spans` the seconds it covers. Cores, bytes per second and the
+    GPUs' share are means over the span; memory is the highest held at the end of the samples merged into it.
     """
 
     model_config = ConfigDict(from_attributes=True)

@@ -49,11 +49,11 @@ def test_a_busy_job_is_measured_until_its_end(control: ControlServer, agents: Ag
 def test_without_a_control_group_processes_are_counted_from_the_first_down() -> None:
     """Children that have ended and been waited for stay in the count; the rest of the host is never in it."""
     child = "sum(range(30_000_000))"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print('x', flush=True); input()"
+    parent = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print('x', flush=True); input()"
+    )
     nothing = ControlGroup({}, unified=False)
-    with subprocess.Popen(
-        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         found = read_counters(process.pid, nothing)

@@ -40,7 +40,10 @@ def drawn(visitor: TestClient, job_id: UUID) -> dict[str, Any]:
 
 
 def test_strips_share_the_timelines_axis(
-    visitor: TestClient, make_member: Callable[..., Member], make_job: Callable[..., UUID], uses: Uses  # noqa: F811
+    visitor: TestClient,
+    make_member: Callable[..., Member],
+    make_job: Callable[..., UUID],
+    uses: Uses,  # noqa: F811
 ) -> None:
     member = make_member("viewer")
     job_id = make_job(member.tenant, "watched")
@@ -74,7 +77,10 @@ def test_an_unmeasured_job_has_an_empty_figure(
 
 
 def test_nobody_sees_what_another_organizations_job_used(
-    visitor: TestClient, make_member: Callable[..., Member], make_job: Callable[..., UUID], uses: Uses  # noqa: F811
+    visitor: TestClient,
+    make_member: Callable[..., Member],
+    make_job: Callable[..., UUID],
+    uses: Uses,  # noqa: F811
 ) -> None:
     theirs = make_member()
     job_id = make_job(theirs.tenant, "theirs")
@@ -102,9 +108,7 @@ def test_the_console_shows_what_an_instance_uses_now(
 
 def said(*uses_: Use) -> str:
     """The words about attempts that used this."""
-    used = JobUse(
-        begin=BEGIN, end=BEGIN + timedelta(minutes=5), final=True, attempts=list(enumerate(uses_, start=1))
-    )
+    used = JobUse(begin=BEGIN, end=BEGIN + timedelta(minutes=5), final=True, attempts=list(enumerate(uses_, start=1)))
 
     def say(message: str, /, **values: str | int) -> str:
         return message % values

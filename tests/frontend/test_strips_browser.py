@@ -42,6 +42,7 @@ def test_strips_stand_below_the_timeline(
     gpu = {"gpu_count": 1, "gpu_memory_limit_bytes": 16 * GIB, "gpu_share": [0.23] * 80}
     uses(member.tenant, measured, **gpu, gpu_memory_bytes=[float(6 * GIB)] * 80)
     unmeasured = make_job(member.tenant, "unmeasured", states.COMPLETED)
+    uses(member.tenant, unmeasured, count=0)
     with visiting(browser, address) as (page, complaints):
         log_in(page, member.email, PASSWORD)
         page.goto(f"/training/{measured}")

@@ -51,7 +51,7 @@ def add_use(session: Session, tenant: Tenant, job: Job, attempt: Attempt, said: 
 
 @pytest.fixture
 def uses(app_database: Database) -> Uses:
-    """Say what the attempt of a job of `make_job` used: `count` samples from its start on, with `changes` of columns."""
+    """Say what the attempt of a job of `make_job` used: `count` samples from its start on, some columns changed."""
 
     def make(tenant: Tenant, job_id: UUID, *, count: int = 80, **changes: Any) -> None:
         with app_database.unit_of_work(tenant.scope) as session:

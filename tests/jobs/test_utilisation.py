@@ -156,9 +156,7 @@ def test_only_its_organization_sees_it(
         assert session.scalar(select(func.count()).select_from(UtilisationChunk)) == 0
 
 
-def test_old_ones_are_forgotten(
-    talk: Talk, controller_database: Database, context: ControlContext, tenant: Tenant
-) -> None:
+def test_old_ones_are_forgotten(talk: Talk, controller_database: Database, context: ControlContext) -> None:
     talk.say(said(2), said(3, first=2000.0))
     mine = UtilisationChunk.assignment_id == UUID(talk.assignment.id)
     with controller_database.unit_of_work() as session:

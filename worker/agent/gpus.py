@@ -1,7 +1,7 @@
 """The GPUs of this instance as NVIDIA's driver counts them, where there is a driver and `nvidia-ml-py` to ask it.
 
-Counted is the device, not the process: an instance does one thing at a time for one organization. `CUDA_VISIBLE_DEVICES`
-(indices or ids), which narrows what jobs see, narrows what is counted.
+Counted is the device, not the process: an instance does one thing at a time for one organization.
+`CUDA_VISIBLE_DEVICES` (indices or ids), which narrows what jobs see, narrows what is counted.
 """
 
 import functools
@@ -63,7 +63,7 @@ def _devices(nvml: Any) -> list[Any]:  # noqa: ANN401 # a module without types
 
 
 def open_gpus() -> Gpus | None:
-    """The GPUs here, asked for once per process (the driver may take seconds); None where there is nothing to measure."""
+    """The GPUs here, asked for once per process (the driver may take seconds); None: there is nothing to measure."""
     with _OPENING:
         return _open()
 

@@ -7,11 +7,12 @@ the process's output never waits for a count. It notes the counters, waits, note
 sample. Processor time and bytes are means over the whole wait, so nothing between two looks is missed; memory is what
 is held at the end of it.
 
-waiting → *looked*: a sample a second at first, then fewer the longer it lasts (`PACE`), down to one a minute: an attempt of 28
-days has about 42,000. A look that was dear makes the next wait longer, so that looking never costs more than `COST` of a
-core, however many processes there are. → *told*: samples become a report once they span `REPORT_SECONDS`, and what is left
-when the process ends, before its end is told. Reports go through the spool like all others: numbered, kept through an
-outage and a restart, accepted once. → *over*: the process is gone; what it did since the last look is not known.
+waiting → *looked*: a sample a second at first, then fewer the longer it lasts (`PACE`), down to one a minute: an
+attempt of 28 days has about 42,000. A look that was dear makes the next wait longer, so that looking never costs more
+than `COST` of a core, however many processes there are. → *told*: samples become a report once they span
+`REPORT_SECONDS`, and what is left when the process ends, before its end is told. Reports go through the spool like all
+others: numbered, kept through an outage and a restart, accepted once. → *over*: the process is gone; what it did since
+the last look is not known.
 
 The counters are the kernel's: the control group's where there is one, otherwise those of every process below the
 sandbox's first, where a parent's include the children that it has waited for. Disk bytes are those that went to or came
@@ -110,8 +111,8 @@ def _tree(top: int) -> list[int]:
         pid = pending.pop()
         found.append(pid)
         try:
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                pending += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                pending += map(int, (thread / "children").read_text().split())
         except FileNotFoundError:
             if Path(f"/proc/{pid}").exists():  # a kernel without these lists
                 return _slow_tree(top)

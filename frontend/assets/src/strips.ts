@@ -11,6 +11,7 @@ const BODY = 48;
 const BETWEEN = 16;
 const BELOW = 24;
 const HUES = 8;
+const EDGE = 0.08;
 
 interface Strip {
   title: string;
@@ -77,7 +78,6 @@ function bound(strip: Strip, index: number): object {
     right: 0,
     top: top(index) - HEAD,
     padding: 0,
-    textAlign: "right",
     textStyle: { color: colour("--my-quiet"), fontSize: 12, fontWeight: "normal", ...font() },
   };
 }
@@ -91,12 +91,15 @@ interface Hovered {
 export function strips(figure: Figure): object {
   const found = stripsOf(figure);
   const axis = across({ ...figure, kind: "lines", x: [figure.x_from, ...figure.x, figure.x_to] });
+  const [from, to] = [Date.parse(figure.x_from), Date.parse(figure.x_to)];
+  // A label at an end of an axis as wide as the drawing would be cut off.
+  const inside = (place: number): boolean => Math.min(place - from, to - place) > EDGE * (to - from);
   const places = figure.x.map((one) => Date.parse(one));
   const drawn = found.flatMap((strip, index) => strip.series.map((one) => ({ strip, index, one })));
   return {
     title: [...found.map(head), ...found.map(bound)],
-    grid: found.map((_, index) => ({ left: 0, right: 0, top: top(index), height: BODY })),
-    legend: { ...legendLook(), data: figure.series.map((one) => one.name) },
+    grid: found.map((_, index) => ({ left: 0, right: 0, top: top(index), height: BODY, outerBoundsMode: "none" })),
+    legend: { ...legendLook(), type: "scroll", right: 0, data: figure.series.map((one) => one.name) },
     axisPointer: { link: [{ xAxisIndex: "all" }] },
     tooltip: {
       ...tooltipLook(),
@@ -109,7 +112,7 @@ export function strips(figure: Figure): object {
           const value = shown?.one.values[row.dataIndex];
           if (!shown || value === null || value === undefined) return [];
           const of = shown.strip.upper === null ? "" : ` / ${write(shown.strip.upper, shown.strip.unit)}`;
-          return [{ colour: row.color, name: shown.one.name, value: write(value, shown.strip.unit) + of }];
+          return [{ colour: row.color, name: shown.one.name, value: write(Number(value.toPrecision(3)), shown.strip.unit) + of }];
         });
         const place = places[hovered[0]?.dataIndex ?? -1];
         return tip(place === undefined ? "" : axis.full(place), rows);
@@ -118,15 +121,13 @@ export function strips(figure: Figure): object {
     xAxis: found.map((_, index) => ({
       type: "time",
       gridIndex: index,
-      min: Date.parse(figure.x_from),
-      max: Date.parse(figure.x_to),
+      min: from,
+      max: to,
       axisLabel: {
         show: index === found.length - 1,
         color: colour("--my-quiet"),
         hideOverlap: true,
-        formatter: axis.label,
-        alignMinLabel: "left",
-        alignMaxLabel: "right",
+        formatter: (place: number) => (inside(place) ? axis.label(place) : ""),
       },
       axisLine: { lineStyle: { color: colour("--my-rule") } },
       axisTick: { show: false },
