@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Lateral, Row, and_, func, select, true
+from sqlalchemy import Row, and_, func, select, true
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from backend.fleet import states
 from backend.fleet.models import ApiUptime, Assignment, Hold, Instance, InstanceHeartbeat, Quota, UtilisationChunk
@@ -58,7 +59,7 @@ def open_instances(session: Session, *, organization_id: UUID | None, after: UUI
     return session.execute(query).all()
 
 
-def _newest_use() -> Lateral:
+def _newest_use() -> LateralFromClause:
     """What an assignment used when it was last measured, unless that is long ago; one entry of an index each."""
     chunk = UtilisationChunk
     values = (chunk.cpu_cores, chunk.memory_bytes, chunk.gpu_share)
