@@ -30,9 +30,10 @@ from backend.fleet.placement import (
 )
 from backend.fleet.repository import FleetRepository
 from backend.fleet.sweep_repository import undisturbed_assignments
-from backend.fleet.utilisation import read_utilisation
+from backend.fleet.utilisation import Use, read_utilisation
 
 __all__ = [
+    "Use",
     "Want",
     "Work",
     "assign",

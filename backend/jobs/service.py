@@ -18,7 +18,6 @@ from backend.core.ids import new_id
 from backend.core.lifecycle import Event, record_creation
 from backend.core.pagination import PageRequest
 from backend.fleet import service as fleet
-from backend.fleet.utilisation import Use
 from backend.jobs import states
 from backend.jobs.errors import JobAlreadyFinished, JobNameTaken, JobNotFound
 from backend.jobs.kinds import kind_of
@@ -180,7 +179,7 @@ def list_attempts(session: Session, scope: Scope, job_id: UUID) -> Sequence[Atte
     return JobRepository(session, scope).attempts(job_id)
 
 
-def read_utilisation(session: Session, scope: Scope, job_id: UUID) -> list[tuple[Attempt, Use]]:
+def read_utilisation(session: Session, scope: Scope, job_id: UUID) -> list[tuple[Attempt, fleet.Use]]:
     """What each attempt used of its instance, first to last; attempts that were not measured are left out."""
     attempts = JobRepository(session, scope).attempts(job_id)
     found = fleet.read_utilisation(session, scope, [attempt.assignment_id for attempt in attempts])
