@@ -21,7 +21,7 @@ from backend.jobs import service as jobs
 from backend.jobs.repository import JobFilter, Order
 from frontend import jobviews
 from frontend.jobdetail import detail, project_links
-from frontend.views import Curves, HitGroup, JobDetail, JobList, JobQuery, LogLine, LogPage, Series, Shell
+from frontend.views import Curves, HitGroup, JobDetail, JobList, JobQuery, JobUse, LogLine, LogPage, Series, Shell
 from frontend.views.search import find_everywhere
 
 TAIL_CHUNKS = 50
@@ -126,6 +126,18 @@ class Services:
             for name, one in sorted(found.items())
         ]
         return Curves(version=version, final=final, series=series)
+
+    def read_use(self, viewer: Principal, job_id: str) -> JobUse:
+        """See `Platform`."""
+        with self._database.unit_of_work(viewer.scope) as session:
+            job = jobs.get_job(session, viewer.scope, parse_id(job_id))
+            used = jobs.read_utilisation(session, viewer.scope, job.id)
+            return JobUse(
+                begin=job.created_at,
+                end=job.ended_at or database_now(session),
+                final=job.status in states.FINAL,
+                attempts=[(attempt.number, use) for attempt, use in used],
+            )
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         """See `Platform`."""

@@ -8,7 +8,7 @@ import msgspec
 
 from modelyard.errors import JobDidNotComplete, TimedOut
 from modelyard.room import Room
-from modelyard.types import Attempt, Job, LogLine, Series
+from modelyard.types import Attempt, Job, LogLine, Series, Utilisation
 
 
 class Jobs(Room):
@@ -54,6 +54,11 @@ class Jobs(Room):
     def export_metrics(self, job_id: str, *, kind: str = "csv", name: str | None = None) -> Iterator[bytes]:
         """Every point as a file, piece by piece: `csv` (name, step, value, time) or `jsonl`. Raises ApiError."""
         return self._http.stream(f"/api/v1/jobs/{job_id}/metrics/export", format=kind, name=name)
+
+    def utilisation(self, job_id: str, *, max_points: int | None = None) -> Sequence[Utilisation]:
+        """What its attempts used of their instances, samples merged to `max_points` (500)."""
+        path = f"/api/v1/jobs/{job_id}/utilisation"
+        return self._http.get(path, dict[str, list[Utilisation]], max_points=max_points)["items"]
 
     def tail(self, job_id: str) -> Sequence[LogLine]:
         """The newest lines of its output."""

@@ -184,6 +184,39 @@ class Series(msgspec.Struct, frozen=True):
     times: list[float]
 
 
+class UtilisationSummary(msgspec.Struct, frozen=True):
+    """Over all samples of an attempt: means, peaks, sums. GPU figures are None where no GPU was measured."""
+
+    measured_seconds: float
+    cpu_cores_mean: float
+    cpu_cores_peak: float
+    memory_bytes_peak: float
+    read_bytes: float
+    written_bytes: float
+    gpu_share_mean: float | None
+    gpu_memory_bytes_peak: float | None
+
+
+class Utilisation(msgspec.Struct, frozen=True):
+    """What an attempt used, as columns. `times`: Unix seconds at a sample's end; `spans`: the seconds it covers."""
+
+    attempt: int
+    attempt_id: str
+    cpu_count: float
+    memory_limit_bytes: int
+    gpu_count: int
+    gpu_memory_limit_bytes: int
+    summary: UtilisationSummary
+    times: list[float]
+    spans: list[float]
+    cpu_cores: list[float]
+    memory_bytes: list[float]
+    read_bytes_per_second: list[float]
+    written_bytes_per_second: list[float]
+    gpu_share: list[float | None]
+    gpu_memory_bytes: list[float | None]
+
+
 class ModelFile(msgspec.Struct, frozen=True):
     """A file of an artifact."""
 

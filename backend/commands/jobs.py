@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.commands.output import duration, news, shortened, show_list, show_one, standing, write_json
+from backend.commands.output import duration, news, seconds, shortened, show_list, show_one, size, standing, write_json
 from backend.commands.parameters import LimitOption, ProjectFilter, WaitOption
 from backend.commands.session import session_of
 from backend.commands.waiting import wait_for_job
 
 if TYPE_CHECKING:
-    from modelyard.types import Job, LogLine
+    from modelyard.types import Job, LogLine, Utilisation
 
 app = typer.Typer(no_args_is_help=True, help="Jobs of every kind: training, compression, …")
 
@@ -213,6 +213,38 @@ def metrics(
         show_list(session, [(key, found[key]) for key in sorted(found) if found[key].steps], SERIES_COLUMNS)
 
 
+@app.command()
+def utilisation(context: typer.Context, job: JobArgument) -> None:
+    """Show what each attempt used of its instance: cores, memory, disks, GPUs. With JSON output: every sample too."""
+    from modelyard import lookup
+
+    session = session_of(context)
+    with session.client() as client:
+        found = client.jobs.utilisation(lookup.job(client, job).id)
+    if session.output == "json":
+        write_json(found)
+    else:
+        show_list(session, found, USE_COLUMNS)
+
+
+def _gpus(one: "Utilisation") -> str:
+    said = one.summary
+    if said.gpu_share_mean is None or said.gpu_memory_bytes_peak is None:
+        return "none"
+    held = f"{size(int(said.gpu_memory_bytes_peak))} of {size(one.gpu_memory_limit_bytes)}"
+    return f"{said.gpu_share_mean:.0%} busy, {held}"
+
+
+USE_COLUMNS = {
+    ">attempt": lambda one: one.attempt,
+    ">measured": lambda one: seconds(one.summary.measured_seconds),
+    ">cores on average": lambda one: f"{one.summary.cpu_cores_mean:.2f}",
+    ">at most": lambda one: f"{one.summary.cpu_cores_peak:.2f} of {one.cpu_count:g}",
+    ">memory at most": lambda one: f"{size(int(one.summary.memory_bytes_peak))} of {size(one.memory_limit_bytes)}",
+    ">read": lambda one: size(int(one.summary.read_bytes)),
+    ">written": lambda one: size(int(one.summary.written_bytes)),
+    "GPU": _gpus,
+}
 POINT_COLUMNS = {">step": lambda one: f"{one[0]:,}", ">value": lambda one: one[1]}
 SERIES_COLUMNS = {
     "name": lambda one: one[0],

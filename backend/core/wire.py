@@ -164,6 +164,28 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True, tag="logs"):
     times: list[float]
 
 
+class Utilisation(msgspec.Struct, frozen=True, kw_only=True, tag="utilisation"):
+    """What the assignment's processes used of their instance: samples as columns (same length each), oldest first.
+
+    `times`: Unix seconds at which a sample ends; `spans`: the seconds it covers. `cpu_cores`, the bytes per second to
+    and from disks and `gpu_share` (0 to 1, over all GPUs) are means over the span; memory is what was held at its end.
+    The GPU columns are empty where no GPU is measured. The limits are those in force.
+    """
+
+    cpu_count: float
+    memory_limit_bytes: int
+    times: list[float]
+    spans: list[float]
+    cpu_cores: list[float]
+    memory_bytes: list[float]
+    read_bytes_per_second: list[float]
+    written_bytes_per_second: list[float]
+    gpu_count: int = 0
+    gpu_memory_limit_bytes: int = 0
+    gpu_share: list[float] = []
+    gpu_memory_bytes: list[float] = []
+
+
 class CheckpointSaved(msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint"):
     """A checkpoint whose files are all uploaded."""
 
@@ -207,7 +229,7 @@ class ReplicaReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     probes: list[VariantProbe]
 
 
-ReportBody = Started | Progress | Metrics | Logs | CheckpointSaved | ResultSaved | ReplicaReady | Ended
+ReportBody = Started | Progress | Metrics | Logs | Utilisation | CheckpointSaved | ResultSaved | ReplicaReady | Ended
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

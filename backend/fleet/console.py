@@ -4,19 +4,24 @@ The operator may not read tokens' hashes, so columns are named one by one.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import Row, and_, func, select, true
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from backend.fleet import states
-from backend.fleet.models import ApiUptime, Assignment, Hold, Instance, InstanceHeartbeat, Quota
+from backend.fleet.models import ApiUptime, Assignment, Hold, Instance, InstanceHeartbeat, Quota, UtilisationChunk
 
 SILENT_SECONDS = 30
+MEASURED_LATELY = timedelta(minutes=3)
+"""The slowest agents measure once a minute."""
 
 
 def open_instances(session: Session, *, organization_id: UUID | None, after: UUID | None, limit: int) -> Sequence[Row]:  # type: ignore[type-arg]  # columns are named where they are read
-    """Instances that are not terminated, newest first, with what each does: its assignment, its hold, its agent."""
+    """Instances that are not terminated, newest first, with what each does: assignment, use of it, hold, agent."""
+    newest = _newest_use()
     query = (
         select(
             Instance.id,
@@ -37,8 +42,10 @@ def open_instances(session: Session, *, organization_id: UUID | None, after: UUI
             Hold.reason.label("hold_reason"),
             Hold.until_at.label("hold_until"),
             InstanceHeartbeat.received_at.label("heard_at"),
+            *newest.c,
         )
         .outerjoin(Assignment, and_(Assignment.instance_id == Instance.id, Assignment.ended_at.is_(None)))
+        .outerjoin(newest, true())
         .outerjoin(Hold, and_(Hold.instance_id == Instance.id, Hold.ended_at.is_(None)))
         .outerjoin(InstanceHeartbeat, InstanceHeartbeat.instance_id == Instance.id)
         .where(Instance.status != states.TERMINATED)
@@ -50,6 +57,23 @@ def open_instances(session: Session, *, organization_id: UUID | None, after: UUI
     if after is not None:
         query = query.where(Instance.id < after)
     return session.execute(query).all()
+
+
+def _newest_use() -> LateralFromClause:
+    """What an assignment used when it was last measured, unless that is long ago; one entry of an index each."""
+    chunk = UtilisationChunk
+    values = (chunk.cpu_cores, chunk.memory_bytes, chunk.gpu_share)
+    return (
+        select(
+            *(each[func.array_upper(each, 1)].label(each.key) for each in values),
+            chunk.cpu_count,
+            chunk.memory_limit_bytes,
+        )
+        .where(chunk.assignment_id == Assignment.id, chunk.received_at > func.clock_timestamp() - MEASURED_LATELY)
+        .order_by(chunk.epoch.desc(), chunk.seq.desc())
+        .limit(1)
+        .lateral("newest_use")
+    )
 
 
 def owner_of(session: Session, instance_id: UUID) -> tuple[UUID, str] | None:

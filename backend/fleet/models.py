@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.core.db import (
@@ -182,6 +184,33 @@ class ReportCursor(Base):
     epoch: Mapped[int] = mapped_column(Integer, primary_key=True)
     organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"))
     last_seq: Mapped[int]
+
+
+class UtilisationChunk(Identified, TenantOwned, Base):
+    """What an assignment used of its instance, as columns: a row per report, see `backend.fleet.utilisation`."""
+
+    __tablename__ = "utilisation_chunks"
+    __table_args__ = (
+        tenant_reference("assignment_id", "assignments"),
+        UniqueConstraint("assignment_id", "epoch", "seq"),
+    )
+
+    assignment_id: Mapped[UUID]
+    epoch: Mapped[int] = mapped_column(Integer)
+    seq: Mapped[int]
+    cpu_count: Mapped[float]
+    memory_limit_bytes: Mapped[int]
+    gpu_count: Mapped[int] = mapped_column(Integer)
+    gpu_memory_limit_bytes: Mapped[int]
+    times: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    spans: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    cpu_cores: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    memory_bytes: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    read_bytes_per_second: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    written_bytes_per_second: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    gpu_share: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    gpu_memory_bytes: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    received_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class Hold(Identified, TenantOwned, Base):

@@ -30,8 +30,10 @@ from backend.fleet.placement import (
 )
 from backend.fleet.repository import FleetRepository
 from backend.fleet.sweep_repository import undisturbed_assignments
+from backend.fleet.utilisation import Use, read_utilisation
 
 __all__ = [
+    "Use",
     "Want",
     "Work",
     "assign",
@@ -39,6 +41,7 @@ __all__ = [
     "end_hold",
     "end_hold_if_over",
     "find_idle_instance",
+    "read_utilisation",
     "sku_of",
     "take_idle_instances",
     "undisturbed_assignments",

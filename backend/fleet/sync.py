@@ -15,9 +15,10 @@ from backend.fleet import service, subjects
 from backend.fleet.errors import AssignmentNotFound, StaleEpoch
 from backend.fleet.models import Assignment, Instance, Report
 from backend.fleet.repository import FleetRepository
+from backend.fleet.utilisation import store_utilisation
 
-STREAMED = (wire.Metrics, wire.Logs)
-"""Reports their owner stores by itself; all others wait in rows for a controller."""
+STREAMED = (wire.Metrics, wire.Logs, wire.Utilisation)
+"""Reports stored as they come, the last here, the others by their owner; the rest waits in rows for a controller."""
 
 
 def hello(
@@ -112,7 +113,12 @@ def _accept_in_order(session: Session, scope: Scope, assignment: Assignment, sai
     if fresh:
         latest = max(report.elapsed_seconds for report in fresh)
         repository.beat_assignment(assignment.id, assignment.epoch, latest)
-        subjects.owner_of(assignment).on_reports(session, scope, assignment, fresh)
+        for report in fresh:
+            if isinstance(report.body, wire.Utilisation):
+                store_utilisation(session, scope, assignment, report, report.body)
+        told = [report for report in fresh if not isinstance(report.body, wire.Utilisation)]
+        if told:
+            subjects.owner_of(assignment).on_reports(session, scope, assignment, told)
     return cursor.last_seq
 
 

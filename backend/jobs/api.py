@@ -20,6 +20,7 @@ from backend.jobs.repository import JobFilter
 from backend.jobs.schemas import (
     AttemptRead,
     Attempts,
+    AttemptUtilisation,
     CheckpointRead,
     Checkpoints,
     EventRead,
@@ -31,6 +32,8 @@ from backend.jobs.schemas import (
     Progress,
     SeriesRead,
     SleepJobCreate,
+    UtilisationRead,
+    UtilisationSummaryRead,
 )
 from backend.jobs.thinning import FEWEST
 
@@ -171,6 +174,29 @@ def export_metrics(
         media_type=metrics.MEDIA_TYPES[format],
         headers={"Content-Disposition": f'attachment; filename="metrics-{job_id}.{format}"'},
         background=BackgroundTask(file.close),
+    )
+
+
+@router.get("/jobs/{job_id}/utilisation", responses=raises(JobNotFound))
+def read_utilisation(
+    session: Transaction,
+    principal: Reader,
+    job_id: UUID,
+    max_points: Annotated[int, Query(ge=FEWEST, le=100_000, description="merge samples to at most so many")] = 500,
+) -> UtilisationRead:
+    """What its attempts used of their instances: cores, memory, disks, GPUs; kept for 90 days."""
+    service.get_job(session, principal.scope, job_id)
+    found = service.read_utilisation(session, principal.scope, job_id)
+    return UtilisationRead(
+        items=[
+            AttemptUtilisation(
+                attempt=attempt.number,
+                attempt_id=attempt.id,
+                summary=UtilisationSummaryRead.model_validate(use.summary()),
+                **vars(use.thinned(max_points)),
+            )
+            for attempt, use in found
+        ]
     )
 
 

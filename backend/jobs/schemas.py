@@ -155,6 +155,53 @@ class MetricsRead(BaseModel):
     series: dict[str, SeriesRead]
 
 
+class UtilisationSummaryRead(BaseModel):
+    """Over all samples of an attempt: means, peaks and sums. GPU figures are null where no GPU was measured."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    measured_seconds: float
+    cpu_cores_mean: float
+    cpu_cores_peak: float
+    memory_bytes_peak: float
+    read_bytes: Annotated[float, Field(description="from disks; what the page cache held is not read again")]
+    written_bytes: float
+    gpu_share_mean: Annotated[float | None, Field(description="0 to 1, of the time in which a kernel ran")]
+    gpu_memory_bytes_peak: float | None
+
+
+class AttemptUtilisation(BaseModel):
+    """What one attempt used of its instance, as columns of the same length, oldest first.
+
+    `times` are Unix seconds at which a sample ends, `spans` the seconds it covers. Cores, bytes per second and the
+    GPUs' share are means over the span; memory is the highest held at the end of the samples merged into it.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    attempt: int
+    attempt_id: UUID
+    cpu_count: Annotated[float, Field(description="cores that it may use")]
+    memory_limit_bytes: int
+    gpu_count: int
+    gpu_memory_limit_bytes: int
+    summary: UtilisationSummaryRead
+    times: list[float]
+    spans: list[float]
+    cpu_cores: list[float]
+    memory_bytes: list[float]
+    read_bytes_per_second: list[float]
+    written_bytes_per_second: list[float]
+    gpu_share: list[float | None]
+    gpu_memory_bytes: list[float | None]
+
+
+class UtilisationRead(BaseModel):
+    """By attempt, first to last; attempts that were not measured are left out."""
+
+    items: list[AttemptUtilisation]
+
+
 class LogLineRead(BaseModel):
     """One line of output. `time` is Unix seconds."""
 

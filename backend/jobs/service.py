@@ -179,6 +179,13 @@ def list_attempts(session: Session, scope: Scope, job_id: UUID) -> Sequence[Atte
     return JobRepository(session, scope).attempts(job_id)
 
 
+def read_utilisation(session: Session, scope: Scope, job_id: UUID) -> list[tuple[Attempt, fleet.Use]]:
+    """What each attempt used of its instance, first to last; attempts that were not measured are left out."""
+    attempts = JobRepository(session, scope).attempts(job_id)
+    found = fleet.read_utilisation(session, scope, [attempt.assignment_id for attempt in attempts])
+    return [(attempt, found[attempt.assignment_id]) for attempt in attempts if attempt.assignment_id in found]
+
+
 def list_checkpoints(session: Session, scope: Scope, job_id: UUID) -> Sequence[Checkpoint]:
     """By step."""
     return JobRepository(session, scope).checkpoints(job_id)

@@ -1,6 +1,7 @@
 """Jobs: the list, one job's page, and what that page fetches while the job lives."""
 
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -11,11 +12,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 
 from backend.core.auth import Principal
 from backend.jobs import service as jobs
-from frontend import curves
+from frontend import curves, i18n
+from frontend.figures import document
+from frontend.format import Formatter
 from frontend.logsearch import search_log
 from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
 from frontend.services import parse_id
-from frontend.views import JobQuery, LogPage, Platform
+from frontend.views import JobQuery, LogPage, Platform, strips
 
 router = APIRouter()
 
@@ -121,6 +124,14 @@ def read_metrics(viewer: LoggedIn, platform: Services, job_id: str, version: str
         return Response(status_code=HTTPStatus.NO_CONTENT)
     charts = curves.charts(found.series)
     return JSONResponse({"version": found.version, "final": found.final, "charts": charts})
+
+
+@router.get("/training/{job_id}/utilisation")
+def read_use(request: Request, viewer: LoggedIn, pages: Pages, platform: Services, job_id: str) -> Response:
+    """What the attempts used of their instances, as strips below their timeline."""
+    formatter = Formatter(i18n.locale_of(pages.language(request)))
+    drawn = strips.figure(platform.read_use(viewer, job_id), partial(pages.say, request), formatter)
+    return Response(document(drawn), media_type="application/json")
 
 
 @router.get("/training/{job_id}/logs")

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from backend.core.auth import Principal
+from backend.fleet.utilisation import Use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +249,16 @@ class Curves:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobUse:
+    """What a job's attempts used of their instances, by number, over its time from `begin` to `end`."""
+
+    begin: datetime
+    end: datetime
+    final: bool
+    attempts: Sequence[tuple[int, Use]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogLine:
     """One line of a job's output; `at` is None where the time is not known."""
 
@@ -297,6 +308,9 @@ class Platform(Protocol):
 
     def read_metrics(self, viewer: Principal, job_id: str, *, known: str) -> Curves:
         """Every series of a job, unless the reader already has the version `known`."""
+
+    def read_use(self, viewer: Principal, job_id: str) -> JobUse:
+        """What the attempts of a job used, those that were measured."""
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         """Lines after a place (`""` = the beginning), or the tail where `after` is None."""

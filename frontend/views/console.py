@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from backend.billing import console as bills
@@ -227,6 +228,17 @@ def read_organization(session: Session, organization_id: UUID) -> OrganizationPa
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstanceUse:
+    """What an instance's work used when it was last measured. `gpu_share` in [0, 1]; None = no GPU measured."""
+
+    cpu_cores: float
+    cpu_count: float
+    memory_bytes: int
+    memory_limit_bytes: int
+    gpu_share: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstanceLine:
     """A machine: whose it is, what it does, what an hour of it costs; `silent_seconds` since its agent spoke."""
 
@@ -246,6 +258,7 @@ class InstanceLine:
     """`work`: job, endpoint, hold, idle or none (not ready yet)."""
     hourly: Decimal | None
     silent_seconds: float | None
+    use: InstanceUse | None
 
 
 def read_instances(
@@ -277,9 +290,22 @@ def read_instances(
                 work_name=row.resource_name or row.hold_reason or "",
                 hourly=None if price is None else price * 3600,
                 silent_seconds=None if row.heard_at is None else (now - row.heard_at).total_seconds(),
+                use=_use(row),
             )
         )
     return lines, lines[-1].id if len(rows) > limit else None
+
+
+def _use(row: Row) -> InstanceUse | None:  # type: ignore[type-arg]  # columns are named where they are read
+    if row.cpu_cores is None:
+        return None
+    return InstanceUse(
+        cpu_cores=row.cpu_cores,
+        cpu_count=row.cpu_count,
+        memory_bytes=round(row.memory_bytes),
+        memory_limit_bytes=row.memory_limit_bytes,
+        gpu_share=row.gpu_share,
+    )
 
 
 def read_jobs(

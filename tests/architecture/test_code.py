@@ -43,6 +43,7 @@ SQL_ALLOWED = {
     "backend/endpoints/traffic_repository.py": "a second repository of its domain: usage segments and traffic",
     "backend/fleet/agent_auth.py": "one call of a SECURITY DEFINER function, before there is a scope",
     "backend/fleet/sweep_repository.py": "a second repository of its domain: what a sweep asks of all tenants' rows",
+    "backend/fleet/utilisation_repository.py": "a second repository of its domain: what assignments used",
     "backend/seed.py": "first rows, written before there is anybody to act as",
     "backend/uptime.py": "one row, written by API processes only",
 }

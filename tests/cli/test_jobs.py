@@ -103,6 +103,29 @@ def test_metrics(command: Command) -> None:
     assert (absent.status, "there are: loss" in absent.stderr) == (1, True)
 
 
+def test_utilisation(command: Command, running: Running) -> None:
+    assert command.json("jobs", "utilisation", "nap") == []
+    hand, assignment = running
+    used = wire.Utilisation(
+        cpu_count=2.0,
+        memory_limit_bytes=4 << 30,
+        times=[100.0, 102.0],
+        spans=[2.0, 2.0],
+        cpu_cores=[1.0, 1.5],
+        memory_bytes=[1e9, 5e8],
+        read_bytes_per_second=[1024.0, 0.0],
+        written_bytes_per_second=[0.0, 0.0],
+    )
+    hand.sync(used, assignment=assignment, elapsed=4.0)
+    table = command.ok("jobs", "utilisation", "nap").stdout
+    row = next(line for line in table.splitlines() if line.split()[:1] == ["1"])
+    for words in ("4.0 s", "1.25", "1.50 of 2", "953.7 MiB of 4.0 GiB", "2.0 KiB", "0 B", "none"):
+        assert words in row
+    (found,) = command.json("jobs", "utilisation", "nap")
+    assert found["cpu_cores"] == [1.0, 1.5]
+    assert found["summary"]["cpu_cores_peak"] == 1.5
+
+
 @pytest.mark.usefixtures("running")
 def test_logs(command: Command) -> None:
     assert command.ok("jobs", "logs", "nap").stdout == "first\nsecond\n"

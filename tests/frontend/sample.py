@@ -11,6 +11,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from backend.core.auth import Principal
+from backend.fleet.utilisation import Use
 from backend.jobs.errors import JobAlreadyFinished, JobNotFound
 from frontend.views import (
     AttemptView,
@@ -23,6 +24,7 @@ from frontend.views import (
     JobList,
     JobQuery,
     JobSummary,
+    JobUse,
     LogLine,
     LogPage,
     ProjectLink,
@@ -208,6 +210,22 @@ class SamplePlatform:
         version = f"{one.status}"
         series = curves() if one.started_at else []
         return Curves(version=version, final=one.final, series=None if version == known else series)
+
+    def read_use(self, viewer: Principal, job_id: str) -> JobUse:
+        one = self.get_job(viewer, job_id).summary
+        begin = one.started_at or NOW
+        use = Use(cpu_count=2.0, memory_limit_bytes=4 << 30)
+        for second in range(60 if one.started_at else 0):
+            use.times.append(begin.timestamp() + second + 1)
+            use.spans.append(1.0)
+            use.cpu_cores.append(1.6 + second % 5 / 10)
+            use.memory_bytes.append((1 << 29) + second * 1e7)
+            use.read_bytes_per_second.append(2e6 if second < 5 else 0.0)
+            use.written_bytes_per_second.append(5e6 if second % 15 == 14 else 0.0)
+            use.gpu_share.append(None)
+            use.gpu_memory_bytes.append(None)
+        end = one.ended_at or begin + timedelta(seconds=62)
+        return JobUse(begin=one.created_at, end=end, final=one.final, attempts=[(1, use)] if use.times else [])
 
     def read_logs(self, viewer: Principal, job_id: str, *, after: str | None) -> LogPage:
         one = self.get_job(viewer, job_id).summary

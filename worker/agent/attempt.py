@@ -27,6 +27,7 @@ from worker.agent.run import AgentHost, AssignmentRun, EntrypointNotAllowed
 from worker.agent.sandbox import SandboxRequest, choose_uid, lay_out_job, open_folder
 from worker.agent.state import AssignmentFolder
 from worker.agent.uploads import CheckpointUploads, OutputNotUsable, Uploader
+from worker.agent.utilisation import Sampler
 from worker.agent.watch import Watch
 
 TURN_SECONDS = 0.1
@@ -151,10 +152,11 @@ class AttemptRun(AssignmentRun):
         )
         try:
             pump.watch(process.output, process.exited)
-            while process.alive:
-                pump.turn(TURN_SECONDS)
-                self.reporter.flush_due()
-                watch.look(self.stop_request, self.abandoned)
+            with Sampler(process, self._limits, self.reporter.utilisation):
+                while process.alive:
+                    pump.turn(TURN_SECONDS)
+                    self.reporter.flush_due()
+                    watch.look(self.stop_request, self.abandoned)
             exit_code = process.wait()
             pump.drain()
             return self._judge(process, watch, exit_code)

@@ -73,6 +73,27 @@ class ControlGroup:
         text = self._read("memory", "memory.peak" if self._unified else "memory.max_usage_in_bytes").strip()
         return int(text) if text.isdigit() else None
 
+    def process_ids(self) -> list[int] | None:
+        """Host ids of every process of the group; None where there is no group."""
+        if not self._folders:
+            return None
+        controller = "memory" if "memory" in self._folders else next(iter(self._folders))
+        return [int(pid) for pid in self._read(controller, "cgroup.procs").split()]
+
+    def cpu_seconds(self) -> float | None:
+        """Processor time that the group has used, ended processes included; None where it is not counted."""
+        if self._unified:
+            used = _field(self._read("cpu", "cpu.stat"), "usage_usec")
+            return None if used is None else used / 1e6
+        text = self._read("cpu", "cpuacct.usage").strip()
+        return int(text) / 1e9 if text.isdigit() else None
+
+    def working_memory_bytes(self) -> int | None:
+        """Memory that the group holds now, less the file cache that the kernel would drop first; None: not counted."""
+        used = self._read("memory", "memory.current" if self._unified else "memory.usage_in_bytes").strip()
+        idle = _field(self._read("memory", "memory.stat"), "inactive_file" if self._unified else "total_inactive_file")
+        return max(0, int(used) - (idle or 0)) if used.isdigit() else None
+
     def _read(self, controller: str, name: str) -> str:
         folder = self._folders.get(controller)
         if folder is None:
@@ -85,6 +106,15 @@ class ControlGroup:
     def remove(self) -> None:
         """Kill what is left in the groups and remove them."""
         remove_groups(self.folders)
+
+
+def _field(text: str, name: str) -> int | None:
+    """The number of one line `name number`."""
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return None
 
 
 def make_group(name: str, limits: Limits, *, root: Path = Path("/sys/fs/cgroup")) -> ControlGroup:

@@ -112,6 +112,11 @@ class SandboxedProcess:
             return ""
 
     @property
+    def top(self) -> int:
+        """Host process id under which everything in the sandbox stands."""
+        return self._init
+
+    @property
     def alive(self) -> bool:
         """False once the process and everything it started are gone."""
         return self._outer.poll() is None

@@ -28,6 +28,7 @@ from worker.agent.run import AgentHost, AssignmentRun, stopped
 from worker.agent.sandbox import SandboxRequest, choose_uid, own
 from worker.agent.state import AssignmentFolder
 from worker.agent.usage import SegmentShipper
+from worker.agent.utilisation import Sampler
 from worker.agent.watch import Watch
 
 ENTRYPOINT = "worker.serving.replica"
@@ -132,7 +133,8 @@ class ReplicaRun(AssignmentRun):
         problem: str | None = None
         try:
             self.reporter.tell(Started(pid=process.pid))
-            self._follow(process, lines, watch)
+            with Sampler(process, self._limits, self.reporter.utilisation):
+                self._follow(process, lines, watch)
         except ReplicaNotReady as error:
             problem = str(error)
         finally:

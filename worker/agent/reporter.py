@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from backend.core.wire import Logs, Metrics, MetricSeries, Progress, ReportBody
+from backend.core.wire import Logs, Metrics, MetricSeries, Progress, ReportBody, Utilisation
 from worker.agent.spool import Spool
 
 PROGRESS_SECONDS = 0.5
@@ -105,6 +105,11 @@ class Reporter:
             self._gather()
             if self._point_count > METRIC_POINTS_PER_REPORT:
                 self._flush_metrics()
+
+    def utilisation(self, body: Utilisation) -> None:
+        """Report samples that were gathered elsewhere; they wait for nothing and nothing waits for them."""
+        with self._lock:
+            self._append(body)
 
     def _known(self, name: str) -> bool:
         """True if points of this series are kept; says so once where there are too many."""

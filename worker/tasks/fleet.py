@@ -28,6 +28,7 @@ from backend.fleet.models import Instance
 from backend.fleet.provisioners import CapacityError, Machine, ProviderError, Provisioner
 from backend.fleet.provisioners.registry import provisioner_for, provisioners
 from backend.fleet.repository import FleetRepository, living_instances
+from backend.fleet.utilisation import forget_utilisation
 from worker.app import controls
 from worker.context import ControlContext
 from worker.leases import pass_over, until_done, work_through
@@ -41,6 +42,8 @@ LOOK_AGAIN: Final = timedelta(seconds=1)
 LOOK_LATER: Final = timedelta(seconds=5)
 MAX_CREATE_ATTEMPTS: Final = 5
 RECONCILE_SECONDS: Final = 15.0
+FORGET_SECONDS: Final = 600.0
+FORGET_BATCH: Final = 10_000
 
 Decide = Callable[[Session, Instance], datetime | None]
 """Changes the leased row and says when to look again; None = never."""
@@ -305,6 +308,13 @@ def _tell(context: ControlContext, lease: Lease, concerned: Sequence[UUID]) -> N
         with context.database.unit_of_work() as session:
             act_as(session, lease.organization_id)
             subjects.tell(session, Scope(lease.organization_id), subject_id)
+
+
+@controls.register("fleet.forget", every_seconds=FORGET_SECONDS)
+def forget_old(context: ControlContext) -> int:
+    """Delete what assignments used a quarter of a year ago; returns how many reports of it."""
+    with context.database.unit_of_work() as session:
+        return forget_utilisation(session, limit=FORGET_BATCH)
 
 
 # --- what no row explains -----------------------------------------------------------------------------

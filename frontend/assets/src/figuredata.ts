@@ -14,12 +14,17 @@ export interface Series {
   points: Point[];
   dashed: boolean;
   band: ([number, number] | null)[];
+  strip: string;
+  unit: Unit | null;
+  upper: number | null;
 }
 
 export interface Figure {
-  kind: "lines" | "bars" | "area" | "scatter" | "matrix" | "treemap";
+  kind: "lines" | "bars" | "area" | "scatter" | "matrix" | "treemap" | "strips";
   unit: Unit;
   x_unit: Unit | null;
+  x_from: string;
+  x_to: string;
   x: string[];
   x_label: string;
   y_label: string;
@@ -67,12 +72,22 @@ function treeRows(figure: Figure): (string | number)[][] {
   return [["group", "name", figure.unit], ...body];
 }
 
+/** A row per moment; what stands between two attempts (no value at all) is left out. */
+function stripRows(figure: Figure): (string | number | null | undefined)[][] {
+  const alone = (one: Series): boolean => figure.series.filter((other) => other.strip === one.strip).length === 1;
+  const head = figure.series.map((one) => (alone(one) ? one.strip : `${one.strip}: ${one.name}`));
+  const body = figure.x.map((at, index) => [at, ...figure.series.map((one) => one.values[index])]);
+  const known = body.filter((row) => row.slice(1).some((value) => value !== null && value !== undefined));
+  return [[figure.x_label || "x", ...head], ...known];
+}
+
 export function csv(figure: Figure): string {
   if (figure.kind === "scatter") return table(scatterRows(figure));
   if (figure.kind === "treemap") return table(treeRows(figure));
   if (figure.kind === "matrix") {
     return table([["", ...figure.x], ...figure.series.map((row) => [row.name, ...row.values])]);
   }
+  if (figure.kind === "strips") return table(stripRows(figure));
   const head = figure.series.flatMap((one) =>
     one.band.length ? [one.name, `${one.name} (low)`, `${one.name} (high)`] : [one.name],
   );

@@ -2,6 +2,7 @@
 import { across, axisName, horizontal, vertical, type Across } from "./axes";
 import { colour, crosshair, font, legendLook, tip, tooltipLook, type TipRow } from "./drawing";
 import type { Figure, Series } from "./figuredata";
+import { strips } from "./strips";
 import { steps, tick, write } from "./units";
 
 const HUES = 8;
@@ -310,6 +311,8 @@ export function option(figure: Figure): object {
         ? matrix(figure)
         : figure.kind === "treemap"
           ? treemap(figure)
-          : overTime(figure);
+          : figure.kind === "strips"
+            ? strips(figure)
+            : overTime(figure);
   return { animation: false, textStyle: font(), ...drawn };
 }

@@ -1,16 +1,17 @@
 // Draws every `figure[data-figure]` of the page from the document at its address (frontend/figures.py), and asks
 // again every few seconds until the document is final. Figures that htmx brings later are drawn too.
 import { BarChart, HeatmapChart, LineChart, ScatterChart, TreemapChart } from "echarts/charts";
-import { GridComponent, LegendComponent, TooltipComponent, VisualMapComponent } from "echarts/components";
+import { GridComponent, LegendComponent, TitleComponent, TooltipComponent, VisualMapComponent } from "echarts/components";
 import { connect, init, use, type ECharts } from "echarts/core";
 import { LabelLayout } from "echarts/features";
 import { CanvasRenderer } from "echarts/renderers";
 import { colour, save, savePicture } from "./drawing";
 import { csv, isEmpty, type Figure } from "./figuredata";
 import { option } from "./figurekinds";
+import { stripsHeight } from "./strips";
 
 use([BarChart, HeatmapChart, LineChart, ScatterChart, TreemapChart]);
-use([GridComponent, LegendComponent, TooltipComponent, VisualMapComponent, LabelLayout, CanvasRenderer]);
+use([GridComponent, LegendComponent, TitleComponent, TooltipComponent, VisualMapComponent, LabelLayout, CanvasRenderer]);
 
 const PAUSE_MS = 5000;
 const PAUSE_AFTER_ERROR_MS = 15_000;
@@ -47,6 +48,7 @@ function draw(node: HTMLElement, one: Shown): void {
     return;
   }
   state(node, "drawn");
+  if (figure.kind === "strips") canvas.style.height = `${stripsHeight(figure)}px`;
   if (!one.chart) {
     one.chart = init(canvas, null, { renderer: "canvas" });
     sizes.observe(canvas);
@@ -56,7 +58,7 @@ function draw(node: HTMLElement, one: Shown): void {
     one.chart.group = `x:${figure.x[0] ?? ""}:${figure.x.at(-1) ?? ""}:${figure.x.length}`;
     connect(one.chart.group);
   }
-  one.chart.setOption({ ...option(figure) }, { replaceMerge: ["series", "xAxis", "yAxis"] });
+  one.chart.setOption({ ...option(figure) }, { replaceMerge: ["series", "xAxis", "yAxis", "grid", "title"] });
 }
 
 /** Says in words what the picture shows. */

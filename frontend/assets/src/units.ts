@@ -1,6 +1,6 @@
 // Values as the pages write them (frontend/format.py): short, in the page's language.
 
-export type Unit = "usd" | "seconds" | "ms" | "bytes" | "share" | "count";
+export type Unit = "usd" | "seconds" | "ms" | "bytes" | "rate" | "share" | "count";
 
 const KIBI = 1024;
 const formats = new Map<string, Intl.NumberFormat>();
@@ -57,6 +57,8 @@ export function write(value: number, unit: Unit): string {
       return duration(value / 1000);
     case "bytes":
       return bytes(value);
+    case "rate":
+      return `${bytes(value)}/s`;
     case "share":
       return plain(value, { style: "percent", maximumFractionDigits: 2 });
     case "count":
@@ -85,7 +87,7 @@ export function steps(low: number, high: number, unit: Unit): { min?: number; ma
   const wanted = (high - low) / 5;
   if (!(wanted > 0)) return {};
   let step = 0;
-  if (unit === "bytes") step = 2 ** Math.ceil(Math.log2(wanted));
+  if (unit === "bytes" || unit === "rate") step = 2 ** Math.ceil(Math.log2(wanted));
   if (unit === "seconds" && high >= 60) step = SECONDS.find((one) => one >= wanted) ?? Math.ceil(wanted / 86_400) * 86_400;
   if (!step) return {};
   return { min: Math.floor(low / step) * step, max: Math.ceil(high / step) * step, interval: step };
