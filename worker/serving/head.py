@@ -212,8 +212,8 @@ def _custom_attributes(head: Head, value: bytes) -> None:
 
 def _inference_id(head: Head, value: bytes) -> None:
     head.inference_id = value.decode("latin-1").strip()
-    if len(head.inference_id) > INFERENCE_ID_CHARACTERS or not head.inference_id.isascii():
-        raise RequestError(400, f"an inference id may have {INFERENCE_ID_CHARACTERS} ASCII characters")
+    if len(head.inference_id) > INFERENCE_ID_CHARACTERS:
+        raise RequestError(400, f"an inference id may have {INFERENCE_ID_CHARACTERS} characters")
 
 
 def _tensor_header(head: Head, value: bytes) -> None:

@@ -21,12 +21,14 @@ import asyncio
 import csv
 import io
 import itertools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 import orjson
+from numpy.lib import format as npformat
 
 from worker.serving.errors import RequestError
 from worker.serving.head import Head
@@ -186,18 +188,29 @@ def _numbers(line: list[str], number: int, tensor: Tensor) -> list[float] | list
 
 def _from_npy(body: bytes, model: Model) -> dict[str, Array]:
     tensor = _only(model)
-    try:
-        found = np.load(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise RequestError(400, f"the request is not an array of numpy.save: {error}") from None
-    if not isinstance(found, np.ndarray) or tensor.datatype == "BYTES":
-        raise RequestError(400, f"input {tensor.name!r} ({tensor.datatype}) cannot be given as one npy array")
-    if found.ndim == 0 or found.size == 0 or not np.can_cast(found.dtype, tensor.dtype, "same_kind"):
+    found = _read_npy(body)
+    fits = tensor.datatype != "BYTES" and np.can_cast(found.dtype, tensor.dtype, "same_kind")
+    if not fits or found.ndim == 0 or found.size == 0:
         raise RequestError(400, f"an array of {found.dtype} {list(found.shape)} does not fit {tensor.datatype}")
     given = np.ascontiguousarray(found, tensor.dtype)
     if tensor.is_float and not np.isfinite(given).all():
         raise RequestError(400, f"input {tensor.name!r}: a number is out of the range of {tensor.datatype}")
     return {tensor.name: given.reshape(_shape(len(given), given.size, tensor))}
+
+
+def _read_npy(body: bytes) -> Array:
+    """One array as `numpy.save` writes it; what its head promises is held against the body before it is believed."""
+    file = io.BytesIO(body)
+    try:
+        version = npformat.read_magic(file)
+        read_head = npformat.read_array_header_1_0 if version == (1, 0) else npformat.read_array_header_2_0
+        shape, by_columns, dtype = read_head(file)
+        count = math.prod(shape)
+        if dtype.hasobject or count * dtype.itemsize != len(body) - file.tell():
+            count = -1  # as many as there are, which does not fit the shape
+        return np.frombuffer(body, dtype, count, file.tell()).reshape(shape, order="F" if by_columns else "C")
+    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+        raise RequestError(400, f"the request is not an array of numpy.save: {error}") from None
 
 
 def _from_picture(body: bytes, model: Model) -> dict[str, Array]:

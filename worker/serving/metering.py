@@ -73,7 +73,7 @@ class Meter:
                 continue
             try:
                 data = self._encode(call, model, result)
-            except ValueError as error:
+            except (TypeError, ValueError) as error:  # outputs without rows, or of different numbers of them
                 self.refused(call.key_id, model.name)
                 ready.append((call, _error(call, RequestError(422, f"the answer cannot be written: {error}"))))
                 continue
