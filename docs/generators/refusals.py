@@ -12,9 +12,13 @@ HEAD = """# Errors of the data plane
 
 Endpoints answer as the Open Inference Protocol says: a status, and `{"error": "what is wrong"}`. Each request below is
 sent by a test to a gateway with the endpoints `digits` (one input, FP32, [-1, 4]), `types` (an input of each
-datatype), `table` (a lookup that knows four rows), `asleep` (none of its replicas is up) and `paused` (no variant has
-a weight). 401 and 405 say in a
+datatype), `table` (a lookup that knows four rows), `asleep` (none of its replicas is up), `paused` (no variant has
+a weight), `words` (an input of strings), `pictures` (UINT8 [-1, 1, 4, 4]) and `fixed` (an input FP32 [2, 4]). 401 and 405 say in a
 header what is wanted; 503 says in `Retry-After` when to ask again.
+
+At SageMaker Runtime's address (`POST /endpoints/NAME/invocations`) an error has that protocol's shape: its type in
+`x-amzn-errortype`, `{"Message": …}`, and where body or model are to blame `ModelError` (424), with status and message
+of these tables as `OriginalStatusCode` and `OriginalMessage`.
 
 Beyond these: 408 for a request that does not arrive in time, 503 with `usage cannot be recorded` where the replica's
 disk is full (a call that cannot be billed is not answered), 503 for an input that does not fit into memory.

@@ -1,7 +1,7 @@
 """Tiny ONNX models made with onnx.helper, and the spec of a replica that hosts them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -41,6 +41,31 @@ def every_type(path: Path) -> None:
     save(graph, path)
 
 
+def words(path: Path) -> None:
+    """`said` [n, 2] = `word` [n, 2], strings."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["word"], ["said"])],
+        "words",
+        [helper.make_tensor_value_info("word", TensorProto.STRING, ["n", 2])],
+        [helper.make_tensor_value_info("said", TensorProto.STRING, ["n", 2])],
+    )
+    save(graph, path)
+
+
+def total(path: Path) -> None:
+    """`same` [n, 2] = `x` [n, 2], and their `sum`, a number without an axis."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["same"]), helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0)],
+        "total",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [
+            helper.make_tensor_value_info("same", TensorProto.FLOAT, ["n", 2]),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, []),
+        ],
+    )
+    save(graph, path)
+
+
 def gather(path: Path) -> None:
     """`row` [n, 2] = table[`index` [n]]: an index above 3 is refused by the graph itself."""
     table = numpy_helper.from_array(np.arange(8, dtype=np.float32).reshape(4, 2), "t")
@@ -50,6 +75,26 @@ def gather(path: Path) -> None:
         [helper.make_tensor_value_info("index", TensorProto.INT64, ["n"])],
         [helper.make_tensor_value_info("row", TensorProto.FLOAT, ["n", 2])],
         [table],
+    )
+    save(graph, path)
+
+
+def halves(path: Path, *, channels: int = 1) -> None:
+    """`logits` [n, 2]: how light the left and the right half of `image` (uint8 [n, C, 4, 4]) are, 0 to 8 C."""
+    left = np.zeros((channels, 4, 4, 2), np.float32)
+    left[:, :, :2, 0] = left[:, :, 2:, 1] = 1 / 255
+    weights = numpy_helper.from_array(left.reshape(-1, 2), "w")
+    flat = numpy_helper.from_array(np.array([-1, channels * 16], np.int64), "flat")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("Reshape", ["numbers", "flat"], ["row"]),
+            helper.make_node("MatMul", ["row", "w"], ["logits"]),
+        ],
+        "halves",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", channels, 4, 4])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
+        [weights, flat],
     )
     save(graph, path)
 
@@ -96,12 +141,18 @@ def linear_variant(folder: Path, name: str, scale: float) -> VariantSpec:
     return VariantSpec(name=name, model_version_id=f"version-{name}", files=[])
 
 
-def graph_variant(folder: Path, name: str, build: Callable[[Path], None]) -> VariantSpec:
-    """A variant of a built graph, with the signature that the graph declares."""
+def graph_variant(
+    folder: Path, name: str, build: Callable[[Path], None], *, classes: Sequence[str] = ()
+) -> VariantSpec:
+    """A variant of a built graph, with the signature that the graph declares, and the classes of its output."""
     path = folder / "models" / name / "model.onnx"
     build(path)
     graph = onnx.load(path).graph
-    signature = {"inputs": [_declared(one) for one in graph.input], "outputs": [_declared(one) for one in graph.output]}
+    signature: dict[str, object] = {
+        "inputs": [_declared(one) for one in graph.input],
+        "outputs": [_declared(one) for one in graph.output],
+    }
+    signature |= {"classes": list(classes)} if classes else {}
     (path.parent / "signature.json").write_text(json.dumps(signature))
     return VariantSpec(name=name, model_version_id=f"version-{name}", files=[])
 

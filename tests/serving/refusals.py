@@ -1,13 +1,15 @@
 """Every refusal of the data plane with the request that causes it: played by `test_refusals`, shown in the docs.
 
-The plane of these requests has five endpoints: `digits` (input FP32 [-1, 4], variants a and b), `types` (an input of
+The plane of these requests has eight endpoints: `digits` (input FP32 [-1, 4], variants a and b), `types` (an input of
 [-1, 2] for each datatype), `table` (a lookup that knows four rows), `asleep` (no replica is up), `paused`
-(as `digits`, no variant has a weight).
+(as `digits`, no variant has a weight), `words` (an input and output of strings), `pictures` (UINT8 [-1, 1, 4, 4]),
+`fixed` (an input FP32 [2, 4]).
 """
 
 import gzip
 import json
 import struct
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +95,7 @@ WHO_AND_WHERE = [
     Refusal(503, "no variant of this endpoint takes traffic", path="/v2/models/paused/infer", body=given()),
 ]
 HTTP = [
+    Refusal(400, "an inference id may have 64 characters", headers={"X-Amzn-SageMaker-Inference-Id": "n" * 65}),
     Refusal(400, "malformed HTTP request", raw=b"\x16\x03\x01hello\r\n\r\n", shown="a TLS hello"),
     Refusal(400, "malformed request address", raw=b"POST /%ff HTTP/1.1\r\n\r\n"),
     Refusal(400, "malformed HTTP request", raw=head("Content-Length: 3", "Content-Length: 4")),
@@ -218,10 +221,55 @@ TENSORS = [
         body=json.dumps({"inputs": [{"name": "index", "shape": [1], "datatype": "INT64", "data": [9]}]}).encode(),
     ),
 ]
+
+
+def invocation(status: int, said: str, kind: str, body: bytes, shown: str = "", **more: Any) -> Refusal:
+    """A body at SageMaker Runtime's address; `status` is its OriginalStatusCode."""
+    name = more.pop("endpoint", "digits")
+    headers = {"Content-Type": kind} | more
+    return Refusal(status, said, path=f"/endpoints/{name}/invocations", body=body, headers=headers, shown=shown)
+
+
+_JSON, _NPY, _PNG = "application/json", "application/x-npy", "image/png"
+_NO_ARRAY = "\x93NUMPY".encode("latin-1")
+_COMPLEX = (
+    _NO_ARRAY + b"\x01\x00\x46\x00" + b"{'descr':'<c8','fortran_order':False,'shape':(1,)}".ljust(69) + b"\n" + bytes(8)
+)
+_PNG_HEAD = b"IHDR" + struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)
+_LARGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + _PNG_HEAD + struct.pack(">I", zlib.crc32(_PNG_HEAD))
+_LARGE += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+INVOCATIONS = [
+    invocation(415, "content type 'text/html' is not taken", "text/html", b"<p>"),
+    invocation(406, "none of the accepted types 'image/gif' can be given", _JSON, b"[[1,2,3,4]]", Accept="image/gif"),
+    invocation(406, "labels and strings cannot be given as npy", "text/csv", b"a,b", endpoint="words", Accept=_NPY),
+    invocation(
+        400,
+        "labels are asked for, but the model's signature has no classes",
+        _JSON,
+        b"[[1,2,3,4]]",
+        **{"X-Amzn-SageMaker-Custom-Attributes": "labels=true"},
+    ),
+    invocation(400, "send them by name, as JSON instances", "text/csv", b"1,2", endpoint="types"),
+    invocation(400, "the request must be a list of rows", _JSON, b'{"rows": []}'),
+    invocation(400, "the request has no line", "application/jsonlines", b""),
+    invocation(400, "the request has no line", "text/csv", b""),
+    invocation(400, "line 2 is not valid JSON", "application/jsonlines", b"[1,2,3,4]\n[1,", "`[1,2,3,4] ⏎ [1,`"),
+    invocation(400, "instance 2 must be an object with", _JSON, b'[{"input": [1,2,3,4]}, 7]'),
+    invocation(400, "input 'input': 3 elements in 1 rows, where a row is [4]", "text/csv", b"1,2,3"),
+    invocation(400, "input 'input' takes no list of rows", "text/csv", b"1,2,3,4", endpoint="fixed"),
+    invocation(400, "the request is not valid CSV", "text/csv", b"\xff", "the byte FF"),
+    invocation(400, "line 1 has a cell that is no FP32", "text/csv", b"1,2,x,4"),
+    invocation(400, "the request is not an array of numpy.save", _NPY, _NO_ARRAY, "an array without its end"),
+    invocation(400, "an array of complex64 [1] does not fit FP32", _NPY, _COMPLEX, "an array of a complex number"),
+    invocation(415, "input 'input' takes no picture", _PNG, b"\x89PNG", "a picture"),
+    invocation(400, "the request is no PNG or JPEG picture", _PNG, b"GIF89a", "a GIF", endpoint="pictures"),
+    invocation(400, "a picture may have 16,000,000 pixels", _PNG, _LARGE, "9,000 by 9,000 pixels", endpoint="pictures"),
+]
 SECTIONS = {
     "Who asks, and for what": WHO_AND_WHERE,
     "The HTTP of the request": HTTP,
     "The body": BODIES,
     "The tensors": TENSORS,
+    "SageMaker Runtime's bodies": INVOCATIONS,
 }
 REFUSALS = [one for section in SECTIONS.values() for one in section]

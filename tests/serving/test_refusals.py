@@ -16,6 +16,7 @@ from tests.serving.plane import Client, GatewayProcess, Replica, RouteServer, ex
 from tests.serving.refusals import REFUSALS, Refusal
 
 pytestmark = pytest.mark.integration
+MODEL_ERROR = 424
 UNREACHED = {
     "another endpoint": "the replica gives the connection back, and the gateway answers",
     "unknown key": "the replica gives the connection back, and the gateway answers",
@@ -28,6 +29,7 @@ UNREACHED = {
     "out of memory for an input of this size": "needs a machine without memory (test_parts)",
     "the request did not arrive in time": "test_timeouts waits for it",
     "the head of the request did not arrive in time": "test_timeouts waits for it",
+    "the answer cannot be written: ": "a form that the model's outputs do not have (test_invocations)",
     "usage cannot be recorded": "needs a full disk (tests/chaos)",
     "the replica failed on this request": "would be a bug",
 }
@@ -39,6 +41,11 @@ def signed(folder: Path, name: str) -> VariantSpec:
     return models.graph_variant(folder, name, {"types": models.every_type, "table": models.gather}[name])
 
 
+def fixed(path: Path) -> None:
+    """A linear model that takes batches of two."""
+    models.linear(path, scale=1.0, batch=2)
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A gateway before the endpoints of `refusals`."""
@@ -48,6 +55,10 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "types": [signed(folder / "types", "types")],
         "table": [signed(folder / "table", "table")],
         "paused": [models.linear_variant(folder / "paused", "a", 1.0)],
+    }
+    variants |= {
+        name: [models.graph_variant(folder / name, name, build)]
+        for name, build in {"words": models.words, "pictures": models.halves, "fixed": fixed}.items()
     }
     specs = {name: models.replica_spec(given, endpoint=name) for name, given in variants.items()}
     routes: list[Route] = []
@@ -82,7 +93,10 @@ def play(port: int, refusal: Refusal) -> tuple[int, str]:
         return int(head.split()[1]), json.loads(body)["error"]
     with Client(port, refusal.token) as client:
         status, _, answer = client.ask(refusal.method, refusal.path, refusal.body, **refusal.headers)
-        return status, json.loads(answer)["error"]
+        content = json.loads(answer)
+        if status == MODEL_ERROR:
+            return content["OriginalStatusCode"], content["OriginalMessage"]
+        return status, content["error"]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda one: f"{one.status} {one.said}")

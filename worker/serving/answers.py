@@ -4,6 +4,8 @@ from http import HTTPStatus
 
 import msgspec
 
+from worker.serving.errors import RequestError
+
 _encoder = msgspec.json.Encoder()
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = b"connection: close\r\n"
@@ -38,13 +40,36 @@ def answer(
     )
 
 
-def error(
-    status: int,
-    message: str,
-    *,
-    keep_alive: bool,
-    old_http: bool = False,
-    headers: tuple[tuple[str, str], ...] = (),
+def refusal(
+    refused: RequestError, *, invocation: bool, keep_alive: bool, old_http: bool = False, by_model: bool = False
 ) -> bytes:
-    """An error answer of the Open Inference Protocol: `{"error": message}`."""
-    return answer(status, {"error": message}, keep_alive=keep_alive, old_http=old_http, headers=headers)
+    """The answer to a refused request: `{"error": message}`, the Open Inference Protocol's.
+
+    `invocation`: in SageMaker Runtime's shape instead, by whose error type SDKs raise. `by_model`: what was wrong was
+    the body or the model, which is SageMaker's ModelError (424) with the status that it had here.
+    """
+    content: dict[str, object] = {"error": refused.message}
+    status, headers = refused.status, refused.headers
+    if invocation:
+        kind, status, content = _sagemaker(refused, by_model=by_model)
+        headers = (("x-amzn-errortype", kind), *headers)
+    return answer(status, content, keep_alive=keep_alive, old_http=old_http, headers=headers)
+
+
+SAGEMAKER_TYPES = {
+    HTTPStatus.UNAUTHORIZED: ("AccessDeniedException", HTTPStatus.FORBIDDEN),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("ValidationError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    HTTPStatus.TOO_MANY_REQUESTS: ("ThrottlingException", HTTPStatus.TOO_MANY_REQUESTS),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("InternalFailure", HTTPStatus.INTERNAL_SERVER_ERROR),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("ServiceUnavailable", HTTPStatus.SERVICE_UNAVAILABLE),
+}
+"""Error type and status by our status; every other one is a ValidationError (400)."""
+
+
+def _sagemaker(refused: RequestError, *, by_model: bool) -> tuple[str, int, dict[str, object]]:
+    known = SAGEMAKER_TYPES.get(HTTPStatus(refused.status))
+    if by_model and known is None:
+        details = {"OriginalStatusCode": refused.status, "OriginalMessage": refused.message, "LogStreamArn": ""}
+        return "ModelError", HTTPStatus.FAILED_DEPENDENCY, {"Message": refused.message, **details}
+    kind, status = known or ("ValidationError", HTTPStatus.BAD_REQUEST)
+    return kind, status, {"Message": refused.message}

@@ -19,9 +19,12 @@ from worker.serving.tensors import Inference
 
 
 class Call:
-    """One inference on its way. `deliver` gets the bytes of its answer. `key_id` empty = not metered."""
+    """One inference on its way. `deliver` gets the bytes of its answer. `key_id` empty = not metered.
 
-    __slots__ = ("began", "bytes_in", "connection_line", "deliver", "inference", "key_id")
+    `invocation`: it came by SageMaker Runtime's address, and an error is told in its shape.
+    """
+
+    __slots__ = ("began", "bytes_in", "connection_line", "deliver", "inference", "invocation", "key_id")
 
     def __init__(
         self,
@@ -30,12 +33,15 @@ class Call:
         bytes_in: int,
         connection_line: bytes,
         deliver: Callable[[bytes], None],
+        *,
+        invocation: bool = False,
     ) -> None:
         self.inference = inference
         self.key_id = key_id
         self.bytes_in = bytes_in
         self.connection_line = connection_line
         self.deliver = deliver
+        self.invocation = invocation
         self.began = time.perf_counter()
 
 

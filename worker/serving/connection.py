@@ -84,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._unread = read
         self._head: Head | None = None
         self._key_id = ""
+        self._invocation = False
         self._body = bytearray()
         self._missing = 0
         self._chunks: ChunkedBody | None = None
@@ -184,6 +185,7 @@ class Connection(asyncio.Protocol):
         if end == 0:
             return False
         head = self._parsed(self._unread[:end])
+        self._invocation = head.kind == "invocations"
         self._key_id = self._server.admit(head, from_gateway=self.from_gateway)
         self._head = head
         return self._begin_body(head, end)
@@ -250,7 +252,7 @@ class Connection(asyncio.Protocol):
         self._no_more = self._refused = True
         slot = Slot(self, last=True, line=answers.CLOSE)
         self._slots.append(slot)
-        slot.deliver(answers.error(refusal.status, refusal.message, keep_alive=False, headers=refusal.headers))
+        slot.deliver(answers.refusal(refusal, invocation=self._invocation, keep_alive=False))
 
     # --- answers -----------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from worker.serving.errors import RequestError
 
 HEAD_LIMIT_BYTES = 32 * 1024
 HEAD_END = b"\r\n\r\n"
+INFERENCE_ID_CHARACTERS = 64
 
 Kind = Literal["infer", "invocations", "metadata", "model_ready", "live", "ready", "server", "unknown"]
 METHODS: dict[Kind, str] = {
@@ -33,12 +34,16 @@ class Head:
     """What the data plane wants to know of a request before its body. The token itself is not kept."""
 
     __slots__ = (
+        "accept",
         "chunked",
         "content_length",
+        "content_type",
+        "custom_attributes",
         "encoding",
         "endpoint",
         "expect_continue",
         "has_body",
+        "inference_id",
         "keep_alive",
         "kind",
         "method",
@@ -66,6 +71,10 @@ class Head:
         self.target_variant: str | None = None
         self.sticky_key: str | None = None
         self.tensor_header_bytes: int | None = None
+        self.content_type = ""
+        self.accept = ""
+        self.custom_attributes = ""
+        self.inference_id = ""
 
 
 class _Collector:
@@ -188,6 +197,25 @@ def _sticky_key(head: Head, value: bytes) -> None:
     head.sticky_key = value.decode("latin-1").strip()
 
 
+def _content_type(head: Head, value: bytes) -> None:
+    head.content_type = value.decode("latin-1").strip()
+
+
+def _accept(head: Head, value: bytes) -> None:
+    """Several Accept headers are one list (RFC 9110 §5.3)."""
+    head.accept = ",".join(filter(None, (head.accept, value.decode("latin-1").strip())))
+
+
+def _custom_attributes(head: Head, value: bytes) -> None:
+    head.custom_attributes = value.decode("latin-1").strip()
+
+
+def _inference_id(head: Head, value: bytes) -> None:
+    head.inference_id = value.decode("latin-1").strip()
+    if len(head.inference_id) > INFERENCE_ID_CHARACTERS:
+        raise RequestError(400, f"an inference id may have {INFERENCE_ID_CHARACTERS} characters")
+
+
 def _tensor_header(head: Head, value: bytes) -> None:
     head.tensor_header_bytes = _count(value, "Inference-Header-Content-Length")
 
@@ -201,6 +229,10 @@ _READERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"x-amzn-sagemaker-target-variant": _target_variant,
     b"x-modelyard-sticky-key": _sticky_key,
     b"inference-header-content-length": _tensor_header,
+    b"content-type": _content_type,
+    b"accept": _accept,
+    b"x-amzn-sagemaker-custom-attributes": _custom_attributes,
+    b"x-amzn-sagemaker-inference-id": _inference_id,
 }
 
 

@@ -71,7 +71,12 @@ class Meter:
                 self.refused(call.key_id, model.name)
                 ready.append((call, _error(call, result)))
                 continue
-            data = self._encode(call, model, result)
+            try:
+                data = self._encode(call, model, result)
+            except (TypeError, ValueError) as error:  # outputs without rows, or of different numbers of them
+                self.refused(call.key_id, model.name)
+                ready.append((call, _error(call, RequestError(422, f"the answer cannot be written: {error}"))))
+                continue
             ready.append((call, data))
             if call.key_id:
                 counts = metered.setdefault(call.key_id, [0, 0, 0, 0])
@@ -132,6 +137,8 @@ class Meter:
 
     def _encode(self, call: Call, model: Model, outputs: list[Array]) -> bytes:
         head, body = self._start(model)
+        if call.inference.render is not None:
+            return _rendered(call, head, outputs)
         wanted = call.inference.outputs
         parts = [encode_output(model.outputs[index], outputs[index], binary=binary) for index, binary in wanted]
         if call.inference.id is not None:
@@ -159,13 +166,25 @@ def latency_bucket(seconds: float) -> int:
     return min(math.ceil(LATENCY_PER_OCTAVE * math.log2(seconds * FLOORS)), LATENCY_BUCKETS - 1)
 
 
+def _rendered(call: Call, start: bytes, outputs: list[Array]) -> bytes:
+    assert call.inference.render is not None  # noqa: S101  asked by the caller
+    media_type, data = call.inference.render(outputs)
+    return b"%bcontent-type: %b\r\n%bcontent-length: %d\r\n\r\n%b" % (
+        start,
+        media_type.encode(),
+        call.connection_line,
+        len(data),
+        data,
+    )
+
+
 def _error(call: Call, refusal: RequestError) -> bytes:
-    return answers.error(
-        refusal.status,
-        refusal.message,
+    return answers.refusal(
+        refusal,
+        invocation=call.invocation,
         keep_alive=call.connection_line != answers.CLOSE,
         old_http=bool(call.connection_line),
-        headers=refusal.headers,
+        by_model=True,
     )
 
 

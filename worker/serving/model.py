@@ -5,9 +5,11 @@ from the graph, whether requests may share a batch and how long a batch of one t
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
@@ -64,20 +66,40 @@ class Tensor:
         }
 
 
+class Labels(msgspec.Struct, frozen=True):
+    """What a replica reads of `signature.json`; all else it asks the graph."""
+
+    classes: list[str] = []
+
+
+def _classes(path: Path) -> list[str]:
+    """The classes in a model's signature; none where there is no signature or it names none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Labels).classes
+    except (OSError, msgspec.DecodeError) as error:
+        log("no classes in the signature", path=str(path), error=str(error))
+        return []
+
+
 class Model:
     """A loaded model version under its variant's name.
 
+    `classes`: what the last axis of the first output stands for, where the signature says so; else empty.
     `batchable`: requests may be concatenated along axis 0. `inline`: a batch of one takes less than
     INLINE_LIMIT_SECONDS, so it may run in the event loop.
     """
 
-    def __init__(self, name: str, version_id: str, session: "ort.InferenceSession") -> None:
+    def __init__(
+        self, name: str, version_id: str, session: "ort.InferenceSession", classes: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.version_id = version_id
         self._session = session
         self.inputs = {node.name: Tensor(node) for node in session.get_inputs()}
         self.outputs = [Tensor(node) for node in session.get_outputs()]
         self.output_names = [tensor.name for tensor in self.outputs]
+        told = self.outputs and self.outputs[0].shape[-1:] == (len(classes),)
+        self.classes = tuple(classes) if told else ()
         self.batchable = self._is_batchable()
         self.cost_seconds = self._measure()
         self.inline = self.cost_seconds <= INLINE_LIMIT_SECONDS
@@ -94,7 +116,7 @@ class Model:
             raise ReplicaError(f"variant {name}: {path} is missing")
         try:
             session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            model = cls(name, version_id, session)
+            model = cls(name, version_id, session, _classes(folder / "signature.json"))
         except ReplicaError:
             raise
         except Exception as error:

@@ -31,7 +31,7 @@ IDLE_REASON = b"i"
 class Waiting:
     """A connection whose request head is not there yet, or whose last answer is being read."""
 
-    __slots__ = ("connection", "deadline", "leaving", "origin", "read", "reason")
+    __slots__ = ("connection", "deadline", "invocation", "leaving", "origin", "read", "reason")
 
     def __init__(
         self, connection: socket.socket, read: bytes, deadline: float, origin: Link | None, reason: bytes
@@ -42,6 +42,7 @@ class Waiting:
         self.deadline = deadline
         self.origin = origin
         self.leaving = False
+        self.invocation = False
 
 
 class Gateway:
@@ -120,6 +121,7 @@ class Gateway:
                 if end == 0:
                     return
                 head = parse_head(waiting.read[:end])
+                waiting.invocation = head.kind == "invocations"
                 if head.kind not in PUBLIC:
                     self._place(waiting, head)
                     return
@@ -179,8 +181,7 @@ class Gateway:
         self._start(connection, unread, link, reason)
 
     def _refuse(self, waiting: Waiting, refusal: RequestError) -> None:
-        data = answers.error(refusal.status, refusal.message, keep_alive=False, headers=refusal.headers)
-        self._leave(waiting, data)
+        self._leave(waiting, answers.refusal(refusal, invocation=waiting.invocation, keep_alive=False))
 
     def _send(self, waiting: Waiting, data: bytes) -> bool:
         """Send a short answer; a client that has no room for it is dropped."""

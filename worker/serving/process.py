@@ -18,10 +18,11 @@ from worker.serving.bodies import plain_body
 from worker.serving.connection import Connection, Slot
 from worker.serving.errors import GiveBackError, RequestError
 from worker.serving.head import METHODS, PUBLIC, Head
+from worker.serving.invocations import Reader, is_heavy, parse_invocation
 from worker.serving.log import log
 from worker.serving.metering import Meter
 from worker.serving.model import Model
-from worker.serving.tensors import parse_request
+from worker.serving.tensors import Inference, parse_request
 from worker.serving.usage import SYNC_SECONDS, UsageLog
 from worker.serving.variants import Chooser
 
@@ -42,6 +43,7 @@ class ReplicaProcess:
         self._usage = UsageLog(folder / "usage", spec)
         self._meter = Meter(spec.endpoint_name, self._usage)
         self._lanes = {name: Lane(loop, model, self._meter.answer) for name, model in models.items()}
+        self._reader = Reader(loop)
         self._probe_sha256 = os.environ.get(PROBE_VARIABLE, "")
         self._keys: dict[str, RouteKey] = {}
         self._body_limit = UNROUTED_BODY_BYTES
@@ -100,20 +102,39 @@ class ReplicaProcess:
             if head.kind in {"infer", "invocations"}:
                 variant = self._chooser.choose(self._target(head), head.sticky_key)
                 plain = plain_body(body, head.encoding, self._body_limit)
-                inference = parse_request(plain, head.tensor_header_bytes, self._models[variant])
-                self._lanes[variant].submit(Call(inference, key_id, len(body), slot.line, slot.deliver))
+                self._submit(head, key_id, plain, len(body), slot, variant)
                 return
             content = self._describe(head)
         except RequestError as refusal:
             self._meter.refused(key_id, variant)
-            slot.deliver(_error(refusal, slot))
+            slot.deliver(_error(refusal, head, slot, by_model=bool(variant)))
             return
         except Exception as error:  # noqa: BLE001  one bug must cost one answer, not the process
             log("request failed", endpoint=self.spec.endpoint_name, error=repr(error))
             self._meter.refused(key_id, variant)
-            slot.deliver(_error(RequestError(500, "the replica failed on this request"), slot))
+            slot.deliver(_error(RequestError(500, "the replica failed on this request"), head, slot))
             return
         slot.deliver(answers.answer(200, content, keep_alive=slot.line != answers.CLOSE, old_http=bool(slot.line)))
+
+    def _submit(self, head: Head, key_id: str, body: bytes, bytes_in: int, slot: Slot, variant: str) -> None:
+        """Put a call into its variant's lane."""
+        lane = self._lanes[variant]
+        if head.kind != "invocations":
+            inference = parse_request(body, head.tensor_header_bytes, lane.model)
+            lane.submit(Call(inference, key_id, bytes_in, slot.line, slot.deliver))
+            return
+
+        def submit(inference: Inference) -> None:
+            lane.submit(Call(inference, key_id, bytes_in, slot.line, slot.deliver, invocation=True))
+
+        def refuse(refusal: RequestError) -> None:
+            self._meter.refused(key_id, variant)
+            slot.deliver(_error(refusal, head, slot, by_model=True))
+
+        if is_heavy(body, head):
+            self._reader.read(body, head, lane.model, submit, refuse)
+        else:
+            submit(parse_invocation(body, head, lane.model))
 
     def _target(self, head: Head) -> str | None:
         if head.target_variant is not None or not head.version:
@@ -178,13 +199,13 @@ class ReplicaProcess:
         log("replica process drained", replica_id=self.spec.replica_id, pid=os.getpid())
 
 
-def _error(refusal: RequestError, slot: Slot) -> bytes:
-    return answers.error(
-        refusal.status,
-        refusal.message,
+def _error(refusal: RequestError, head: Head, slot: Slot, *, by_model: bool = False) -> bytes:
+    return answers.refusal(
+        refusal,
+        invocation=head.kind == "invocations",
         keep_alive=slot.line != answers.CLOSE,
         old_http=bool(slot.line),
-        headers=refusal.headers,
+        by_model=by_model,
     )
 
 

@@ -7,7 +7,7 @@ JSON numbers go through `array.array`, which checks type and range of every elem
 import itertools
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ LENGTH_BYTES = 4
 class Inference:
     """A parsed request. `items`: size of axis 0 where the model is batchable, else 1."""
 
-    __slots__ = ("arrays", "id", "items", "outputs", "shape_key")
+    __slots__ = ("arrays", "id", "items", "outputs", "render", "shape_key")
 
     def __init__(
         self,
@@ -38,6 +38,14 @@ class Inference:
         self.outputs = outputs
         self.id = request_id
         self.shape_key = shape_key
+        self.render: Callable[[list[Array]], tuple[str, bytes]] | None = None
+        """Outputs → content type and body of the answer, where that is not the protocol's own."""
+
+    @classmethod
+    def of(cls, arrays: dict[str, Array], model: Model) -> "Inference":
+        """All outputs for these inputs; raises RequestError 400 where they have different numbers of items."""
+        items, shape_key = _items(arrays, model)
+        return cls(arrays, items, [], None, shape_key)
 
 
 def parse_request(body: bytes | memoryview, tensor_header_bytes: int | None, model: Model) -> Inference:
@@ -134,19 +142,31 @@ def _counted(found: int, count: int, tensor: Tensor) -> None:
 
 def _from_json(data: object, tensor: Tensor, count: int, text: bytes | memoryview) -> Array:
     values = _list(data, f"data of input {tensor.name!r}")
+    values = _flat(values, tensor)
+    _counted(len(values), count, tensor)
+    return _elements(values, tensor, may_hold_words=_may_hold_words(bytes(text)))
+
+
+def flat_values(rows: list[Any], tensor: Tensor) -> Array:
+    """Rows nested to any depth → one flat array of the tensor's type; raises RequestError 400."""
+    return _elements(_flat(rows, tensor), tensor, may_hold_words=True)
+
+
+def _flat(values: list[Any], tensor: Tensor) -> list[Any]:
     while isinstance(values[0], list):
         if not all(isinstance(row, list) for row in values):
             raise RequestError(400, f"input {tensor.name!r}: rows and numbers are mixed")
         values = list(itertools.chain.from_iterable(values))
         if not values:
             break
-    _counted(len(values), count, tensor)
+    return values
+
+
+def _elements(values: list[Any], tensor: Tensor, *, may_hold_words: bool) -> Array:
     if tensor.datatype == "BYTES":
         return _strings(values, tensor)
     wants_bools = tensor.datatype == "BOOL"
-    if (wants_bools or _may_hold_words(bytes(text))) and (
-        any(isinstance(value, bool) != wants_bools for value in values)
-    ):
+    if (wants_bools or may_hold_words) and any(isinstance(value, bool) != wants_bools for value in values):
         raise RequestError(400, f"input {tensor.name!r} needs elements of datatype {tensor.datatype}")
     try:
         found = np.frombuffer(array(tensor.code, values), np.dtype(tensor.code))
