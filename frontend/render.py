@@ -1,7 +1,7 @@
 """Renders a page, or one named block of it, in the visitor's language."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,10 @@ class Renderer:
     def say(self, request: Request, message: str, /, **values: str | int) -> str:
         """A sentence of the code in the language of a request: `say(request, "%(name)s was deleted.", name=…)`."""
         return self.text(request, message) % values
+
+    def saying(self, request: Request) -> Callable[[str | None], str]:
+        """What translates the platform's own words into the language of a request."""
+        return phrases.phrasebook(self.language(request)).say
 
     def sentence(self, request: Request, fact: str) -> str:
         """A fact of the platform (an error's detail, a reason) as a sentence in the language of a request."""

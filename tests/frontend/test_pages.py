@@ -228,7 +228,7 @@ def test_a_stop_is_confirmed_by_a_toast_and_shown(bundle: Path) -> None:
     assert "Asked one to stop" in done.text
     assert "Stopping" in done.text
     assert late.status_code == 409
-    assert unquote(late.headers["X-Error-Message"]) == "two has already ended."
+    assert unquote(late.headers["X-Error-Message"]) == "Two has already ended."
 
 
 def test_errors_are_pages_for_people_and_problems_for_programs(member: TestClient) -> None:
