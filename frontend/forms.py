@@ -63,7 +63,7 @@ MESSAGES = {
     "url_parsing": "This is no address on the web.",
     "multiple_of": "It must be a multiple of {multiple_of}.",
 }
-"""By pydantic's type of error; other types keep pydantic's own sentence. `locale/*/phrases/forms.po` translates them."""
+"""By pydantic's type of error; other types keep pydantic's own sentence. Translated in `locale/*/phrases/forms.po`."""
 
 
 async def read_typed(request: Request) -> dict[str, str]:

@@ -3,8 +3,8 @@
 Domains speak and store finished English sentences; the API hands them out as they are. The dashboard translates at
 the moment of showing, sentences of years ago included: `locale/<language>/phrases/*.po` holds each sentence as a
 template with named parameters, `there is no job %(job_id)s`, and a stored sentence is matched against them. A sentence
-may be made of several: "reason; what follows", "Detail. Hint.", "file.csv, line 3: message". What nobody knows (words of a
-provider, of a user's own code) is shown as it is. `tests/architecture/test_phrases.py` proves that none is missing.
+may be made of several: "reason; what follows", "Detail. Hint.", "file.csv, line 3: message". What nobody knows (words
+of a provider, of a user's own code) is shown as it is. `tests/architecture/test_phrases.py` proves that none is missing.
 """
 
 import re
@@ -16,29 +16,31 @@ from babel.messages.pofile import read_po
 
 from frontend.i18n import FOLDER, read_catalogue
 
-SAYING = frozenset({
-    "approval_status",
-    "before",
-    "count",
-    "detail",
-    "disabled_reason",
-    "error",
-    "kind",
-    "listed",
-    "loss_reason",
-    "metric",
-    "named",
-    "objections",
-    "outcome",
-    "reason",
-    "status",
-    "status_reason",
-    "there",
-    "unit",
-    "what",
-    "whose",
-    "why",
-})
+SAYING = frozenset(
+    {
+        "approval_status",
+        "before",
+        "count",
+        "detail",
+        "disabled_reason",
+        "error",
+        "kind",
+        "listed",
+        "loss_reason",
+        "metric",
+        "named",
+        "objections",
+        "outcome",
+        "reason",
+        "status",
+        "status_reason",
+        "there",
+        "unit",
+        "what",
+        "whose",
+        "why",
+    }
+)
 """Parameters that hold words of the platform again; every other is shown as it is."""
 FULL_STOP = "\N{IDEOGRAPHIC FULL STOP}"
 _PARAMETER = re.compile(r"%\((\w+)\)s")

@@ -17,7 +17,21 @@ import backend
 from backend.core.errors import DomainError
 from tests.architecture.test_code import sources
 
-SPOKEN = {"objections", "error", "last_error", "loss_reason", "stop_reason", "reason", "status_reason", "disabled_reason", "hint", "why", "problem", "message", "fault"}
+SPOKEN = {
+    "objections",
+    "error",
+    "last_error",
+    "loss_reason",
+    "stop_reason",
+    "reason",
+    "status_reason",
+    "disabled_reason",
+    "hint",
+    "why",
+    "problem",
+    "message",
+    "fault",
+}
 ROOMS = ("backend", "worker")
 UNHEARD = (
     "backend/cli.py",
@@ -56,21 +70,23 @@ def error_classes() -> list[type[DomainError]]:
 
 def placeholder(node: ast.expr) -> str:
     """The name of a value in a template: the last word of its expression."""
+    found = "value"
     if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    if isinstance(node, ast.Subscript):
-        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
-            return node.slice.value
-        return placeholder(node.value)
-    if isinstance(node, ast.BinOp):
-        return placeholder(node.left)
-    if isinstance(node, ast.Call):
-        if isinstance(node.func, ast.Attribute) and not isinstance(node.func.value, ast.Constant):
-            return placeholder(node.func.value)
-        return placeholder(node.args[0]) if node.args else "value"
-    return next((placeholder(one) for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)), "value")
+        found = node.id
+    elif isinstance(node, ast.Attribute):
+        found = node.attr
+    elif isinstance(node, ast.Subscript):
+        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        found = key if isinstance(key, str) else placeholder(node.value)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        of_text = isinstance(node.func.value, ast.Constant)  # ", ".join(names)
+        found = placeholder(node.args[0] if of_text else node.func.value)
+    elif isinstance(node, ast.Call):
+        found = placeholder(node.args[0]) if node.args else found
+    else:
+        inner = (placeholder(one) for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr))
+        found = next(inner, found)
+    return found
 
 
 def template(node: ast.JoinedStr) -> str:
@@ -123,19 +139,16 @@ class Room:
             yield node.value.replace("%", "%%")
         elif isinstance(node, ast.JoinedStr):
             yield template(node)
-            for part in node.values:
-                if isinstance(part, ast.FormattedValue) and not isinstance(part.value, ast.Constant):
-                    yield from self.strings(part.value, inside, depth - 1)
-        elif isinstance(node, ast.IfExp):
-            yield from self.strings(node.body, inside, depth)
-            yield from self.strings(node.orelse, inside, depth)
-        elif isinstance(node, ast.BoolOp):
-            for one in node.values:
+            values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+            for one in values:
+                yield from self.strings(one, inside, depth - 1)
+        elif isinstance(node, ast.IfExp | ast.BoolOp):
+            for one in [node.body, node.orelse] if isinstance(node, ast.IfExp) else node.values:
                 yield from self.strings(one, inside, depth)
         elif isinstance(node, ast.Name):
             yield from self._assigned(node.id, inside, depth - 1)
         elif isinstance(node, ast.Call):
-            yield from self._returned(node, inside, depth - 1)
+            yield from self._returned(node, depth - 1)
 
     def _assigned(self, name: str, inside: ast.AST, depth: int) -> Iterator[str]:
         for node in ast.walk(inside):
@@ -148,7 +161,7 @@ class Room:
                             if isinstance(one, ast.Name) and one.id == name:
                                 yield from self.strings(value, inside, depth)
 
-    def _returned(self, call: ast.Call, inside: ast.AST, depth: int) -> Iterator[str]:
+    def _returned(self, call: ast.Call, depth: int) -> Iterator[str]:
         name = getattr(call.func, "id", getattr(call.func, "attr", ""))
         if name == "str" or name not in self.functions:
             return

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - Chinese is written with its own punctuation
 """What the platform says has a translation in every language: each error, reason, state, event and act."""
 
 import ast
@@ -52,7 +53,12 @@ ACT = re.compile(r"[a-z_]+\.[a-z_]+")
 def acts() -> set[str]:
     """Every action that is recorded in the audit."""
     found = {f"model_version.{status}" for status in APPROVAL_TRANSITIONS}
-    found |= {f"upload.{status}" for machine in states.machines() if machine.title == "Upload" for status in machine.transitions}
+    found |= {
+        f"upload.{status}"
+        for machine in states.machines()
+        if machine.title == "Upload"
+        for status in machine.transitions
+    }
     for _, tree in sources("backend"):
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
@@ -197,13 +203,17 @@ def test_what_the_platform_says_is_shown_translated(path: Path) -> None:
             "1 / 2 个副本正在服务；其 local.cpu 实例正在准备：正在等待提供方",
         ),
         (
-            "New spending is on hold: charges of this project this month are 12.5, and the budget is 10. Raise the "
-            "budget or lift the hold.",
+            (
+                "New spending is on hold: charges of this project this month are 12.5, and the budget is 10. Raise the "
+                "budget or lift the hold."
+            ),
             "新的支出已暂停：此项目本月费用为 12.5，预算为 10。请提高预算或解除暂停。",
         ),
         (
-            "Project 'a' still holds datasets: 3, jobs: 2. Delete what is in it first; what was billed stays, and "
-            "keeps its project.",
+            (
+                "Project 'a' still holds datasets: 3, jobs: 2. Delete what is in it first; what was billed stays, and "
+                "keeps its project."
+            ),
             "项目“a”中仍有：数据集：3、作业：2。请先删除其中的内容；已计费的记录会保留，并仍属于该项目。",
         ),
         ("a.csv, line 3, column age: the target has no value", "a.csv 第 3 行 列 age：目标没有值"),
