@@ -4,7 +4,8 @@ Domains speak and store finished English sentences; the API hands them out as th
 the moment of showing, sentences of years ago included: `locale/<language>/phrases/*.po` holds each sentence as a
 template with named parameters, `there is no job %(job_id)s`, and a stored sentence is matched against them. A sentence
 may be made of several: "reason; what follows", "Detail. Hint.", "file.csv, line 3: message". What nobody knows (words
-of a provider, of a user's own code) is shown as it is. `tests/architecture/test_phrases.py` proves that none is missing.
+of a provider, of a user's own code) is shown as it is. `tests/architecture/test_phrases.py` proves that none of ours
+is missing.
 """
 
 import re
