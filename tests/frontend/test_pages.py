@@ -277,6 +277,22 @@ def test_the_chosen_language_stays(member: TestClient) -> None:
     assert "作业" in member.get("/training").text
 
 
+def test_a_stranger_chooses_a_language_and_it_stays_after_the_log_in(visitor: TestClient) -> None:
+    form = parse(visitor.get("/login?next=/training").text).fields
+    there = visitor.post("/language", data={**form, "language": "zh_Hans_CN", "next": "/login?next=/training"})
+    assert (there.status_code, there.headers["location"]) == (303, "/login?next=/training")
+    page = visitor.get("/login?next=/training")
+    assert '<html lang="zh-Hans-CN"' in page.text
+    wrong = visitor.post("/login", data=parse(page.text).fields | {"email": EMAIL, "password": "no"})
+    assert "邮箱与密码不匹配。" in wrong.text
+    visitor.post("/login", data=parse(page.text).fields | {"email": EMAIL, "password": PASSWORD})
+    failed = next(one for one in JOBS if one.status == "failed")
+    assert "失败" in visitor.get(f"/training/{failed.id}").text
+    late = visitor.get("/training/nothing")
+    assert late.status_code == 404
+    assert "There is" not in late.text
+
+
 def test_every_message_of_every_template_is_translated() -> None:
     found = {
         message[2] if isinstance(message[2], str) else message[2][0]
