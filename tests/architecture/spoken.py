@@ -64,7 +64,7 @@ def error_classes() -> list[type[DomainError]]:
     while waiting:
         children = waiting.pop().__subclasses__()
         waiting += children
-        found += [one for one in children if "title" in vars(one)]
+        found += [one for one in children if "title" in vars(one) and one.__module__.startswith("backend.")]
     return found
 
 
