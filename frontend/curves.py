@@ -26,6 +26,9 @@ def in_words(charts: list[dict[str, Any]], say: Say) -> list[dict[str, Any]]:
     for chart in charts:
         chart["title"] = say(chart["title"])
         for series in chart["series"]:
+            if (whole := say(series["label"])) != series["label"] and "run" not in series:
+                series["label"] = whole
+                continue
             name, space, last = series["label"].rpartition(" ")
             first = say(name) if "run" not in series else name
             series["label"] = f"{first}{space}{say(last) if space or 'run' not in series else last}"
