@@ -91,7 +91,8 @@ def placeholder(node: ast.expr) -> str:
 
 def template(node: ast.JoinedStr) -> str:
     """An f-string as a template; a name that stands twice is numbered from its second place on."""
-    text, seen = "", defaultdict(int)
+    text = ""
+    seen: dict[str, int] = defaultdict(int)
     for part in node.values:
         if isinstance(part, ast.Constant):
             text += str(part.value).replace("%", "%%")

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from jinja2 import nodes
@@ -79,8 +80,8 @@ def acts() -> set[str]:
 def words() -> set[str]:
     """Words that stand in sentences or for themselves."""
     found = {status for machine in states.machines() for status in machine.transitions}
-    found |= set(wire.FailureClass.__args__) | set(EVENT_TYPES) | (set(PATTERNS) - {"*"})
-    found |= {kind.replace("_", " ") for kind in Kind.__args__}
+    found |= set(get_args(wire.FailureClass)) | set(EVENT_TYPES) | (set(PATTERNS) - {"*"})
+    found |= {kind.replace("_", " ") for kind in get_args(Kind)}
     found |= {
         f"{table.name.replace('_', ' ')}: %(number)s"
         for table in METADATA.sorted_tables
