@@ -238,10 +238,10 @@ def _answer(request: Request, status: int, code: str, detail: str) -> Response:
     renderer: Renderer = request.app.state.renderer
     title = HTTPStatus(status).phrase
     if "HX-Request" in request.headers:
-        message = quote(renderer.text(request, detail))
+        message = quote(renderer.sentence(request, detail))
         return Response(status_code=status, headers={"X-Error-Message": message})
     if "text/html" in request.headers.get("Accept", ""):
-        context = {"status": status, "title": title, "detail": renderer.text(request, detail)}
+        context = {"status": status, "title": title, "detail": renderer.sentence(request, detail)}
         inside = _frame(request)
         template = "errors/error.html" if inside is None else "errors/inside.html"
         return renderer.respond(request, template, context | (inside or {}), status_code=status)

@@ -1,7 +1,7 @@
 """Metric series as charts: grouped by what they measure, thinned to what a screen can show."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from backend.jobs.thinning import keep
@@ -15,6 +15,24 @@ _UNITS = {"bytes": "bytes", "ms": "ms", "seconds": "s"}
 _TITLES = {"accuracy": "Accuracy by step, %", "throughput": "Throughput by step, items/s"}
 _GOALS = {"loss": "min", "accuracy": "max"}
 _ALWAYS = ("loss", "accuracy")
+
+
+Say = Callable[[str], str]
+"""What the platform says, in the reader's language."""
+
+
+def in_words(charts: list[dict[str, Any]], say: Say) -> list[dict[str, Any]]:
+    """The same charts with titles and labels in the reader's language; a job's name in a label stays."""
+    for chart in charts:
+        chart["title"] = say(chart["title"])
+        for series in chart["series"]:
+            if (whole := say(series["label"])) != series["label"] and "run" not in series:
+                series["label"] = whole
+                continue
+            name, space, last = series["label"].rpartition(" ")
+            first = say(name) if "run" not in series else name
+            series["label"] = f"{first}{space}{say(last) if space or 'run' not in series else last}"
+    return charts
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Figures for people: durations, sizes and money, short, with the exact value for the hover text."""
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -18,37 +19,58 @@ _HOUR = 3600
 _DAY = 86_400
 
 
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """How a language writes units of time; `assets/src/units.ts` has the same."""
+
+    milliseconds: str
+    seconds: str
+    minutes: str
+    hours: str
+    days: str
+
+
+UNITS = {
+    "en": Units(milliseconds="ms", seconds="s", minutes="min", hours="h", days="d"),
+    "zh": Units(milliseconds="毫秒", seconds="秒", minutes="分", hours="小时", days="天"),
+}
+
+
 class Formatter:
     """Formats in one locale; each method is a template filter of the same name."""
 
     def __init__(self, locale: Locale) -> None:
         self.locale = locale
+        self.units = UNITS.get(locale.language, UNITS["en"])
 
     def duration(self, seconds: float | None) -> str:
         """`2 h 14 min`, `3 min 05 s`, `4.2 s`, `38 ms`, `0.3 ms`; a dash for None."""
         if seconds is None:
             return DASH
+        unit = self.units
         if 0 < seconds < _SHORT:
-            return f"{seconds * 1000:.2g} ms"
+            return f"{seconds * 1000:.2g} {unit.milliseconds}"
         if seconds < 1:
-            return f"{seconds * 1000:.0f} ms"
+            return f"{seconds * 1000:.0f} {unit.milliseconds}"
         if seconds < _MINUTE / 6:
-            return f"{seconds:.1f} s"
+            return f"{seconds:.1f} {unit.seconds}"
         return self._long_duration(round(seconds))
 
-    @staticmethod
-    def _long_duration(seconds: int) -> str:
+    def _long_duration(self, seconds: int) -> str:
+        unit = self.units
         if seconds < _MINUTE:
-            return f"{seconds} s"
+            return f"{seconds} {unit.seconds}"
         if seconds < _HOUR:
-            return f"{seconds // _MINUTE} min {seconds % _MINUTE:02d} s"
+            return f"{seconds // _MINUTE} {unit.minutes} {seconds % _MINUTE:02d} {unit.seconds}"
         if seconds < _DAY:
-            return f"{seconds // _HOUR} h {seconds % _HOUR // _MINUTE:02d} min"
-        return f"{seconds // _DAY} d {seconds % _DAY // _HOUR} h"
+            return f"{seconds // _HOUR} {unit.hours} {seconds % _HOUR // _MINUTE:02d} {unit.minutes}"
+        return f"{seconds // _DAY} {unit.days} {seconds % _DAY // _HOUR} {unit.hours}"
 
     def exact_seconds(self, seconds: float | None) -> str:
         """The hover text of a duration: seconds with three decimals."""
-        return "" if seconds is None else f"{format_decimal(round(seconds, 3), locale=self.locale)} s"
+        if seconds is None:
+            return ""
+        return f"{format_decimal(round(seconds, 3), locale=self.locale)} {self.units.seconds}"
 
     def bytes(self, size: int | None) -> str:
         """`1.2 GiB`; a dash for None."""
@@ -93,7 +115,7 @@ class Formatter:
 
     def milliseconds(self, value: float | None) -> str:
         """`0.142 ms`: three digits that say something; a dash for None."""
-        return DASH if value is None else f"{self.number(value)} ms"
+        return DASH if value is None else f"{self.number(value)} {self.units.milliseconds}"
 
     def number(self, value: float | None) -> str:
         """`12,345`, `3.14`, `0.00123`: three digits at least; a dash for None."""

@@ -39,8 +39,31 @@ MESSAGES = {
     "uuid_parsing": "Choose one of the list.",
     "literal_error": "Choose one of the list.",
     "enum": "Choose one of the list.",
+    "too_short": "Give more of these: at least {min_length}.",
+    "too_long": "Give fewer of these: at most {max_length}.",
+    "extra_forbidden": "There is no such field.",
+    "bool_parsing": "Say yes or no.",
+    "finite_number": "It must be a finite number.",
+    "decimal_max_digits": "It has too many digits.",
+    "decimal_max_places": "It has too many digits.",
+    "decimal_whole_digits": "It has too many digits.",
+    "int_parsing_size": "It has too many digits.",
+    "int_type": "Write a whole number.",
+    "float_type": "Write a number.",
+    "decimal_type": "Write a number.",
+    "string_type": "This is no text.",
+    "string_unicode": "This cannot be read as text.",
+    "list_type": "This is no list.",
+    "dict_type": "This is no object with fields.",
+    "model_type": "This is no object with fields.",
+    "model_attributes_type": "This is no object with fields.",
+    "datetime_parsing": "This is no date and time.",
+    "datetime_from_date_parsing": "This is no date and time.",
+    "timezone_aware": "The time needs its zone.",
+    "url_parsing": "This is no address on the web.",
+    "multiple_of": "It must be a multiple of {multiple_of}.",
 }
-"""By pydantic's type of error; other types keep pydantic's own sentence. `components/form.html` lists them."""
+"""By pydantic's type of error; other types keep pydantic's own sentence. Translated in `locale/*/phrases/forms.po`."""
 
 
 async def read_typed(request: Request) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Renders a page, or one named block of it, in the visitor's language."""
 
 import json
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from jinja2_fragments import render_block
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from frontend import flash, i18n, security
+from frontend import flash, i18n, phrases, security
 from frontend.format import Formatter
 
 FOLDER = Path(__file__).parent
@@ -79,6 +79,8 @@ class Renderer:
         formatter = Formatter(i18n.locale_of(language))
         for name in FILTERS:
             environment.filters[name] = getattr(formatter, name)
+        book = phrases.phrasebook(language)
+        environment.filters.update(said=book.say, sentence=partial(phrases.sentence, book))
         environment.globals.update(
             asset=self.asset, language=language, languages=i18n.LANGUAGES, html_language=language.replace("_", "-")
         )
@@ -99,6 +101,14 @@ class Renderer:
     def say(self, request: Request, message: str, /, **values: str | int) -> str:
         """A sentence of the code in the language of a request: `say(request, "%(name)s was deleted.", name=…)`."""
         return self.text(request, message) % values
+
+    def saying(self, request: Request) -> Callable[[str | None], str]:
+        """What translates the platform's own words into the language of a request."""
+        return phrases.phrasebook(self.language(request)).say
+
+    def sentence(self, request: Request, fact: str) -> str:
+        """A fact of the platform (an error's detail, a reason) as a sentence in the language of a request."""
+        return phrases.sentence(phrases.phrasebook(self.language(request)), fact)
 
     def render(self, request: Request, template: str, context: Mapping[str, Any], *, block: str | None = None) -> str:
         """HTML of a template, or of one block of it."""

@@ -40,7 +40,7 @@ def log_in(
         try:
             token = platform.log_in(email.strip(), password, request.client.host if request.client else "")
         except TooMany as refusal:
-            return _login_again(request, pages, email, next, str(refusal))
+            return _login_again(request, pages, email, next, pages.sentence(request, str(refusal)))
         if token is not None:
             response = RedirectResponse(security.safe_next(next), HTTPStatus.SEE_OTHER)
             security.set_cookie(

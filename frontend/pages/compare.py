@@ -43,7 +43,15 @@ def show_comparison(
 
 
 @router.get("/training/compare/metrics")
-def read_curves(*, viewer: LoggedIn, platform: Services, job: Chosen = [], version: str = "") -> Response:  # noqa: B006 - FastAPI copies it
+def read_curves(
+    request: Request,
+    *,
+    viewer: LoggedIn,
+    pages: Pages,
+    platform: Services,
+    job: Chosen = [],  # noqa: B006 - FastAPI copies it
+    version: str = "",
+) -> Response:
     """Curves of several jobs over each other, as `read_metrics` of one: 204 where nothing is new."""
     chosen = list(dict.fromkeys(job))[:MOST]
     names = [platform.get_job(viewer, one).summary.name for one in chosen]
@@ -56,7 +64,8 @@ def read_curves(*, viewer: LoggedIn, platform: Services, job: Chosen = [], versi
         read if read.series is not None else platform.read_metrics(viewer, one, known="")
         for one, read in zip(chosen, found, strict=True)
     ]
-    charts = curves.overlaid([(name, one.series or []) for name, one in zip(names, found, strict=True)])
+    overlaid = curves.overlaid([(name, one.series or []) for name, one in zip(names, found, strict=True)])
+    charts = curves.in_words(overlaid, pages.saying(request))
     together = "+".join(one.version for one in found)
     return JSONResponse({"version": together, "final": all(one.final for one in found), "charts": charts})
 

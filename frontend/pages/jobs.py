@@ -117,12 +117,14 @@ def refresh_job(request: Request, viewer: LoggedIn, pages: Pages, platform: Serv
 
 
 @router.get("/training/{job_id}/metrics")
-def read_metrics(viewer: LoggedIn, platform: Services, job_id: str, version: str = "") -> Response:
+def read_metrics(
+    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, job_id: str, version: str = ""
+) -> Response:
     """Curves for the chart script: 204 where nothing is new; `final` says that nothing will be."""
     found = platform.read_metrics(viewer, job_id, known=version)
     if found.series is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    charts = curves.charts(found.series)
+    charts = curves.in_words(curves.charts(found.series), pages.saying(request))
     return JSONResponse({"version": found.version, "final": found.final, "charts": charts})
 
 

@@ -71,7 +71,9 @@ def by_day(session: Session, scope: Scope, month: str, project_id: UUID | None, 
         unit="usd",
         x=[str(day) for day in days],
         series=layers(rows, days, name, say("Others")) if total else (),
-        note=say("Together USD %(total)s on %(days)s days with charges.", total=f"{total:.2f}", days=_count(rows)),
+        note=say("Together USD %(total)s on %(days)s days with charges.", total=f"{total:.2f}", days=_count(rows))
+        if _count(rows) != 1
+        else say("USD %(total)s on one day with charges.", total=f"{total:.2f}"),
         final=over,
         every_seconds=EVERY_SECONDS,
     )

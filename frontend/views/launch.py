@@ -140,6 +140,8 @@ def choices(session: Session, viewer: Principal, projects: Sequence[tuple[str, s
     def named(dataset: Dataset, version: DatasetVersion) -> str:
         project = names.get(str(dataset.project_id), "")
         name = f"{project} / {dataset.name}" if project else dataset.name
+        if version.file_count == 1:
+            return say("%(name)s v%(number)s · one file", name=name, number=version.number)
         return say("%(name)s v%(number)s · %(files)s files", name=name, number=version.number, files=version.file_count)
 
     return Choices(

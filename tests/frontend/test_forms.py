@@ -79,7 +79,7 @@ def test_an_error_stands_beside_its_field_and_what_was_typed_stays(field: str, t
 
 
 def test_a_field_that_the_form_does_not_have_is_said_above_it() -> None:
-    assert parse(Wanted, {"name": "a", "colour": "red"}).errors == {"colour": "Extra inputs are not permitted."}
+    assert parse(Wanted, {"name": "a", "colour": "red"}).errors == {"colour": "There is no such field."}
     assert parse(Wanted, {}).errors == {"": "name: This is needed."}
 
 

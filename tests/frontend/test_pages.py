@@ -228,7 +228,7 @@ def test_a_stop_is_confirmed_by_a_toast_and_shown(bundle: Path) -> None:
     assert "Asked one to stop" in done.text
     assert "Stopping" in done.text
     assert late.status_code == 409
-    assert unquote(late.headers["X-Error-Message"]) == "two has already ended."
+    assert unquote(late.headers["X-Error-Message"]) == "Two has already ended."
 
 
 def test_errors_are_pages_for_people_and_problems_for_programs(member: TestClient) -> None:
@@ -275,6 +275,22 @@ def test_the_chosen_language_stays(member: TestClient) -> None:
     form = {"csrf_token": token, "language": "zh_Hans_CN", "next": "/training?kind=training"}
     assert member.post("/language", data=form).headers["location"] == "/training?kind=training"
     assert "作业" in member.get("/training").text
+
+
+def test_a_stranger_chooses_a_language_and_it_stays_after_the_log_in(visitor: TestClient) -> None:
+    form = parse(visitor.get("/login?next=/training").text).fields
+    there = visitor.post("/language", data={**form, "language": "zh_Hans_CN", "next": "/login?next=/training"})
+    assert (there.status_code, there.headers["location"]) == (303, "/login?next=/training")
+    page = visitor.get("/login?next=/training")
+    assert '<html lang="zh-Hans-CN"' in page.text
+    wrong = visitor.post("/login", data=parse(page.text).fields | {"email": EMAIL, "password": "no"})
+    assert "邮箱与密码不匹配。" in wrong.text
+    visitor.post("/login", data=parse(page.text).fields | {"email": EMAIL, "password": PASSWORD})
+    failed = next(one for one in JOBS if one.status == "failed")
+    assert "失败" in visitor.get(f"/training/{failed.id}").text
+    late = visitor.get("/training/nothing")
+    assert late.status_code == 404
+    assert "There is" not in late.text
 
 
 def test_every_message_of_every_template_is_translated() -> None:

@@ -25,15 +25,32 @@ function two(value: number): string {
   return String(value).padStart(2, "0");
 }
 
+interface Times {
+  ms: string;
+  s: string;
+  min: string;
+  h: string;
+  d: string;
+}
+
+const ENGLISH: Times = { ms: "ms", s: "s", min: "min", h: "h", d: "d" };
+const CHINESE: Times = { ms: "毫秒", s: "秒", min: "分", h: "小时", d: "天" };
+
+/** Units of time in the page's language, as frontend/format.py has them. */
+function times(): Times {
+  return document.documentElement.lang.startsWith("zh") ? CHINESE : ENGLISH;
+}
+
 function duration(seconds: number): string {
-  if (seconds === 0) return "0 s";
-  if (Math.abs(seconds) < 1) return `${+(seconds * 1000).toPrecision(3)} ms`;
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const unit = times();
+  if (seconds === 0) return `0 ${unit.s}`;
+  if (Math.abs(seconds) < 1) return `${+(seconds * 1000).toPrecision(3)} ${unit.ms}`;
+  if (seconds < 10) return `${seconds.toFixed(1)} ${unit.s}`;
   const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
-  if (whole < 86_400) return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
-  return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`;
+  if (whole < 60) return `${whole} ${unit.s}`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} ${unit.min} ${two(whole % 60)} ${unit.s}`;
+  if (whole < 86_400) return `${Math.floor(whole / 3600)} ${unit.h} ${two(Math.floor((whole % 3600) / 60))} ${unit.min}`;
+  return `${Math.floor(whole / 86_400)} ${unit.d} ${Math.floor((whole % 86_400) / 3600)} ${unit.h}`;
 }
 
 function bytes(value: number): string {
@@ -77,7 +94,7 @@ export function tick(value: number, unit: Unit): string {
   if (unit === "count") return plain(value, { notation: big ? "compact" : "standard", maximumSignificantDigits: 4 });
   return write(value, unit)
     .replace(/\.0(?= )/, "")
-    .replace(/ (00|0) (min|s|h)$/, "");
+    .replace(/ (00|0) (min|s|h|分|秒|小时)$/, "");
 }
 
 const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400];

@@ -132,7 +132,7 @@ function install(area: HTMLElement): void {
 
   function sentence({ look }: Transfer): string {
     if (look.state === "sending" && look.resumed) return say("resumed");
-    if (look.state === "done") return say("done").replace("{files}", look.files.toLocaleString());
+    if (look.state === "done") return say(look.files === 1 ? "done-one" : "done").replace("{files}", look.files.toLocaleString());
     if (look.state !== "failed") return say(look.state);
     if (look.reason === "login" || look.reason === "changed") return say(look.reason);
     return rowsOwn(look.reason) ? look.reason : say("failed").replace("{reason}", look.reason);
