@@ -13,7 +13,7 @@ from backend.billing import pricing_repository as pricing
 from backend.billing import rating
 from backend.billing.errors import MonthNotValid
 from backend.billing.models import Charge, UsageRecord
-from backend.billing.repository import ChargeRepository, Filters, UsageRepository
+from backend.billing.repository import ChargeRepository, DayRepository, Days, Filters, UsageRepository
 from backend.core.clock import database_now
 from backend.core.db import Scope
 from backend.core.pagination import PageRequest
@@ -245,8 +245,7 @@ def charged_by_day(
 
 def charged_this_month(session: Session, scope: Scope) -> Decimal:
     """What was charged for the month so far (UTC, Postgres's clock)."""
-    now = database_now(session)
-    return ChargeRepository(session, scope).total(Filters(from_at=month_start(now), to_at=now))
+    return DayRepository(session, scope).total(Days(since=month_start(database_now(session)).date()))
 
 
 def unrated_usage(session: Session, scope: Scope, filters: Filters) -> list[UnratedUsage]:

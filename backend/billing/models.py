@@ -1,6 +1,6 @@
 """Tables of billing: prices, usage records, charges, budgets, holds on spending. Money is NUMERIC(38,12)."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -103,6 +103,28 @@ class Charge(Identified, TenantOwned, Timestamped, Base):
     amount: Mapped[Decimal]
     from_at: Mapped[datetime]
     to_at: Mapped[datetime]
+
+
+class ChargeDay(Identified, TenantOwned, Base):
+    """Part of what a day (UTC, of the charges' starts) cost of one SKU: the day's sum is that of all its rows.
+
+    A trigger on `charges` keeps them, nothing else; see migration 0017.
+    """
+
+    __tablename__ = "charge_days"
+    __table_args__ = (
+        tenant_reference("project_id", "projects"),
+        Index("ix_charge_days_key", "organization_id", "day", "project_id", "resource_kind", "sku", "unit"),
+        Index("ix_charge_days_day", "day"),
+    )
+
+    day: Mapped[date]
+    project_id: Mapped[UUID]
+    resource_kind: Mapped[str]
+    sku: Mapped[str]
+    unit: Mapped[str]
+    quantity: Mapped[Decimal]
+    amount: Mapped[Decimal]
 
 
 class Budget(Identified, TenantOwned, Tagged, Timestamped, Base):

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_nothing
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from backend.billing.models import Budget, Charge, SpendingHold, UsageRecord
+from backend.billing.models import Budget, Charge, ChargeDay, SpendingHold, UsageRecord
 from backend.core.db import Scope
 from backend.core.pagination import PageRequest, fetch_page
 
@@ -26,6 +26,21 @@ class Filters:
     sku: str | None = None
     from_at: datetime | None = None
     to_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Days:
+    """Whole days (UTC), `since` ≤ day < `before`; None = without a bound."""
+
+    project_id: UUID | None = None
+    since: date | None = None
+    before: date | None = None
+
+    @classmethod
+    def within(cls, filters: Filters) -> Self:
+        """Of a project and a period that begins and ends at midnight."""
+        since, before = (moment and _day(moment) for moment in (filters.from_at, filters.to_at))
+        return cls(filters.project_id, since, before)
 
 
 class UsageRepository:
@@ -97,10 +112,11 @@ class ChargeRepository:
         self._scope = scope
 
     def add_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append charges."""
+        """Append charges; a trigger adds them to the sums of their days."""
         if rows:
             own = {"organization_id": self._scope.organization_id}
-            self._session.execute(insert(Charge), [{**row, **own} for row in rows])
+            # With RETURNING, SQLAlchemy sends a thousand rows a statement, and the trigger runs once for them.
+            self._session.execute(insert(Charge).returning(Charge.id), [{**row, **own} for row in rows])
 
     def page(self, filters: Filters, page: PageRequest) -> tuple[list[Charge], str | None]:
         """Newest first, and the cursor of the next page."""
@@ -143,6 +159,47 @@ class ChargeRepository:
             .limit(limit)
         )
         return [tuple(row) for row in rows]
+
+
+class DayRepository:
+    """Charges of one organization summed up by day (UTC): few rows, however many charges there are."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+
+    def total(self, period: Days) -> Decimal:
+        """The exact sum of amounts."""
+        total = self._session.scalar(select(func.sum(ChargeDay.amount)).where(*self._within(period)))
+        return total or Decimal(0)
+
+    def sums(self, period: Days, *by: InstrumentedAttribute[Any]) -> list[tuple[Any, ...]]:
+        """Rows (*by, quantity, amount), the largest amount first."""
+        amount = func.sum(ChargeDay.amount)
+        rows = self._session.execute(
+            select(*by, func.sum(ChargeDay.quantity), amount)
+            .where(*self._within(period))
+            .group_by(*by)
+            .order_by(amount.desc(), *by)
+        )
+        return [tuple(row) for row in rows]
+
+    def earliest(self, project_id: UUID | None = None) -> date | None:
+        """The first day with a charge."""
+        found: date | None = self._session.scalar(
+            select(func.min(ChargeDay.day)).where(*self._within(Days(project_id=project_id)))
+        )
+        return found
+
+    def _within(self, period: Days) -> list[ColumnElement[bool]]:
+        found = [ChargeDay.organization_id == self._scope.organization_id]
+        if period.project_id is not None:
+            found.append(ChargeDay.project_id == period.project_id)
+        if period.since is not None:
+            found.append(ChargeDay.day >= period.since)
+        if period.before is not None:
+            found.append(ChargeDay.day < period.before)
+        return found
 
 
 class BudgetRepository:
@@ -210,6 +267,10 @@ class BudgetRepository:
         return select(SpendingHold).where(
             SpendingHold.organization_id == self._scope.organization_id, SpendingHold.lifted_at.is_(None)
         )
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
 
 
 def _conditions(model: type[Charge] | type[UsageRecord], scope: Scope, filters: Filters) -> list[ColumnElement[bool]]:
