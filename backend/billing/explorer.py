@@ -27,7 +27,7 @@ from backend.billing.costs import (
     next_month,
     unrated_usage,
 )
-from backend.billing.models import Charge, ChargeDay
+from backend.billing.models import ChargeDay
 from backend.billing.repository import ChargeRepository, DayRepository, Days, Filters
 from backend.core.clock import database_now
 from backend.core.db import Scope
@@ -118,7 +118,7 @@ def explore(
 ) -> MonthOfCosts:
     """Sums of a month `yyyy-mm` (this one without), of one project or all. Raises MonthNotValid.
 
-    `resource_kind` narrows `resources` only.
+    `resource_kind` narrows `resources` only; with a `limit` of 0 nobody looks for them.
     """
     now = database_now(session)
     from_at, to_at = month_bounds(month or f"{now:%Y-%m}")
@@ -129,8 +129,7 @@ def explore(
     charges, days = ChargeRepository(session, scope), DayRepository(session, scope)
     keys = (ChargeDay.project_id, ChargeDay.resource_kind, ChargeDay.sku, ChargeDay.unit)
     sums = days.sums(Days(project_id, since=from_at.date(), before=to_at.date()), *keys)
-    resource = (Charge.project_id, Charge.resource_kind, Charge.resource_id, Charge.resource_name)
-    largest = charges.sums(replace(filters, resource_kind=resource_kind), *resource, limit=limit)
+    largest = charges.largest(replace(filters, resource_kind=resource_kind), limit=limit) if limit else []
     return MonthOfCosts(
         month=f"{from_at.year:04d}-{from_at.month:02d}",
         from_at=from_at,
@@ -141,7 +140,7 @@ def explore(
         kinds={kind: amount for kind, _, amount in _gathered(sums, 1)},
         by_project=[ProjectCost(project, amount) for project, _, amount in _gathered(sums, 0)],
         by_sku=[SkuCost(sku, unit, quantity, amount) for (sku, unit), quantity, amount in _gathered(sums, slice(2, 4))],
-        resources=[ResourceCost(project, kind, id_, name, amount) for project, kind, id_, name, _, amount in largest],
+        resources=[ResourceCost(*row) for row in largest],
         unrated=unrated_usage(session, scope, filters),
     )
 

@@ -85,7 +85,12 @@ class Charge(Identified, TenantOwned, Timestamped, Base):
         tenant_reference("usage_record_id", "usage_records"),
         UniqueConstraint("usage_record_id", "price_id", "from_at", "variant"),
         CheckConstraint("amount = quantity * unit_price", name="amount_exact"),
-        Index("ix_charges_month", "organization_id", "from_at"),
+        Index(
+            "ix_charges_month",
+            "organization_id",
+            "from_at",
+            postgresql_include=["project_id", "resource_kind", "resource_id", "amount"],
+        ),
         Index("ix_charges_resource", "organization_id", "resource_kind", "resource_id"),
     )
 
@@ -113,7 +118,6 @@ class ChargeDay(Identified, TenantOwned, Base):
 
     __tablename__ = "charge_days"
     __table_args__ = (
-        tenant_reference("project_id", "projects"),
         Index("ix_charge_days_key", "organization_id", "day", "project_id", "resource_kind", "sku", "unit"),
         Index("ix_charge_days_day", "day"),
     )

@@ -169,7 +169,7 @@ def show_usage(
         where = Filters(project_id=project_id, resource_kind=query.kind or None, from_at=from_at, to_at=to_at)
         page = PageRequest(limit=PAGE_SIZE, cursor=query.cursor or None)
         rows, cursor = views.read_usage(session, viewer.scope, where, page)
-        sums = explorer.explore(session, viewer.scope, month, project_id=project_id, limit=1)
+        sums = explorer.explore(session, viewer.scope, month, project_id=project_id, limit=0)
     say = _say(pages, request)
     return _page(
         request,

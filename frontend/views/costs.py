@@ -243,15 +243,15 @@ def unit_of(sku: str) -> str:
 
 def read_invoice(session: Session, scope: Scope, month: str) -> InvoiceView:
     """The bill of a month. Raises MonthNotValid."""
-    found = costs.get_invoice(session, scope, month)
+    found = costs.get_invoice(session, scope, month, limit=LINES)
     names = project_names(session, scope)
     return InvoiceView(
         month=found.month,
         from_at=found.from_at,
         to_at=found.to_at,
         closed=found.closed,
-        lines=[_line(one, names) for one in found.lines[:LINES]],
-        left_out=max(len(found.lines) - LINES, 0),
+        lines=[_line(one, names) for one in found.lines],
+        left_out=found.line_count - len(found.lines),
         exact_total=money(found.exact_total),
         total=found.total,
         unrated=[unrated_row(one) for one in found.unrated],

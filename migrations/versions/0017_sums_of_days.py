@@ -57,7 +57,6 @@ def upgrade() -> None:
         sa.Column("unit", sa.Text(), nullable=False),
         sa.Column("quantity", money, nullable=False),
         sa.Column("amount", money, nullable=False),
-        sa.ForeignKeyConstraint(["organization_id", "project_id"], ["projects.organization_id", "projects.id"]),
     )
     op.create_index("ix_charge_days_key", "charge_days", KEY.split(", "))
     op.create_index("ix_charge_days_day", "charge_days", ["day"])
@@ -72,6 +71,13 @@ def upgrade() -> None:
     op.execute(
         "CREATE TRIGGER sum_up AFTER INSERT ON charges REFERENCING NEW TABLE AS added"
         " FOR EACH STATEMENT EXECUTE FUNCTION sum_up_charges()"
+    )
+    op.drop_index("ix_charges_month", "charges")
+    op.create_index(
+        "ix_charges_month",
+        "charges",
+        ["organization_id", "from_at"],
+        postgresql_include=["project_id", "resource_kind", "resource_id", "amount"],
     )
     op.create_index(
         "ix_dataset_files_label",
