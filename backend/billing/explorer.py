@@ -157,6 +157,13 @@ def _gathered(rows: Sequence[tuple[Any, ...]], by: int | slice) -> list[tuple[An
     return sorted(found, key=lambda one: one[-1], reverse=True)
 
 
+def size_of(session: Session, scope: Scope, month: str | None, project_id: UUID | None = None) -> tuple[int, Decimal]:
+    """How many charges a month `yyyy-mm` has (this one without), and their exact sum. Raises MonthNotValid."""
+    from_at, to_at = month_bounds(month or f"{database_now(session):%Y-%m}")
+    days, period = DayRepository(session, scope), Days(project_id, from_at.date(), to_at.date())
+    return days.charges(period), days.total(period)
+
+
 def by_day(session: Session, scope: Scope, filters: Filters, group: Group) -> list[DayGroupCost]:
     """What each day of a period of whole days cost by group, oldest first; a day without a charge is left out."""
     rows = DayRepository(session, scope).sums(Days.within(filters), ChargeDay.day, GROUPS[group])

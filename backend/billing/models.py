@@ -129,6 +129,8 @@ class ChargeDay(Identified, TenantOwned, Base):
     unit: Mapped[str]
     quantity: Mapped[Decimal]
     amount: Mapped[Decimal]
+    charges: Mapped[int]
+    """How many were summed up."""
 
 
 class Budget(Identified, TenantOwned, Tagged, Timestamped, Base):

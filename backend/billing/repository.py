@@ -205,7 +205,7 @@ class ChargeRepository:
 
     def _names(self, resource_kind: str, ids: Sequence[UUID]) -> Select[*tuple[Any, ...]]:
         """(id, name) of resources, from a charge of each: a lookup per resource, not a walk through its charges."""
-        wanted = func.unnest(cast(list(ids), ARRAY(Uuid()))).table_valued("id", name="wanted")
+        wanted = func.unnest(cast(list(ids), ARRAY(Uuid()))).table_valued("id", name="wanted").render_derived()
         one = (
             select(Charge.resource_name)
             .where(
@@ -255,6 +255,10 @@ class DayRepository:
             .order_by(amount.desc(), *by)
         )
         return [tuple(row) for row in rows]
+
+    def charges(self, period: Days) -> int:
+        """How many charges there are."""
+        return int(self._session.scalar(select(func.sum(ChargeDay.charges)).where(*self._within(period))) or 0)
 
     def earliest(self, project_id: UUID | None = None) -> date | None:
         """The first day with a charge."""

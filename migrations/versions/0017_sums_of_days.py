@@ -17,7 +17,7 @@ TENANT = "(SELECT nullif(current_setting('app.organization_id', true), '')::uuid
 KEY = "organization_id, day, project_id, resource_kind, sku, unit"
 SUMMED = """
     SELECT organization_id, timezone('UTC', from_at)::date AS day, project_id, resource_kind, sku, unit,
-        sum(quantity) AS quantity, sum(amount) AS amount
+        sum(quantity) AS quantity, sum(amount) AS amount, count(*) AS charges
     FROM {charges} GROUP BY 1, 2, 3, 4, 5, 6
 """
 KEPT = f"""
@@ -26,16 +26,17 @@ KEPT = f"""
         new record;
     BEGIN
         FOR new IN {SUMMED.format(charges="added")} LOOP
-            UPDATE public.charge_days SET quantity = quantity + new.quantity, amount = amount + new.amount
+            UPDATE public.charge_days SET quantity = quantity + new.quantity, amount = amount + new.amount,
+                charges = charges + new.charges
             WHERE id = (
                 SELECT id FROM public.charge_days
                 WHERE ({KEY}) = (new.organization_id, new.day, new.project_id, new.resource_kind, new.sku, new.unit)
                 LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
             );
             IF NOT FOUND THEN
-                INSERT INTO public.charge_days (id, {KEY}, quantity, amount)
+                INSERT INTO public.charge_days (id, {KEY}, quantity, amount, charges)
                 VALUES (uuidv7(), new.organization_id, new.day, new.project_id, new.resource_kind, new.sku, new.unit,
-                    new.quantity, new.amount);
+                    new.quantity, new.amount, new.charges);
             END IF;
         END LOOP;
         RETURN NULL;
@@ -57,13 +58,14 @@ def upgrade() -> None:
         sa.Column("unit", sa.Text(), nullable=False),
         sa.Column("quantity", money, nullable=False),
         sa.Column("amount", money, nullable=False),
+        sa.Column("charges", sa.BigInteger(), nullable=False),
     )
     op.create_index("ix_charge_days_key", "charge_days", KEY.split(", "))
     op.create_index("ix_charge_days_day", "charge_days", ["day"])
     # The owner is bound by row-level security too, and would see no charge to sum up.
     op.execute("ALTER TABLE charges NO FORCE ROW LEVEL SECURITY")
     op.execute(
-        f"INSERT INTO charge_days (id, {KEY}, quantity, amount) SELECT uuidv7(), * FROM ({SUMMED.format(charges='charges')})"
+        f"INSERT INTO charge_days (id, {KEY}, quantity, amount, charges) SELECT uuidv7(), * FROM ({SUMMED.format(charges='charges')})"
     )
     op.execute("ALTER TABLE charges FORCE ROW LEVEL SECURITY")
     _secure()
@@ -72,6 +74,7 @@ def upgrade() -> None:
         "CREATE TRIGGER sum_up AFTER INSERT ON charges REFERENCING NEW TABLE AS added"
         " FOR EACH STATEMENT EXECUTE FUNCTION sum_up_charges()"
     )
+    op.create_index("ix_jobs_failed", "jobs", ["id"], postgresql_where=sa.text("status = 'failed'"))
     op.drop_index("ix_charges_month", "charges")
     op.create_index(
         "ix_charges_month",
