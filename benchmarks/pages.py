@@ -74,7 +74,9 @@ def visit(page: Page, path: str, into: Visits) -> None:
     into.paint.append(float(paint))
     into.server.append(float(server))
     into.script_bytes, into.charts = int(script), bool(charts)
-    page.wait_for_load_state("networkidle" if charts else "load")  # charts are drawn before a person's next click
+    if charts:  # they are drawn before a person's next click, and what comes after the paint has come
+        page.wait_for_load_state("networkidle")
+    page.wait_for_function("!document.querySelector('[aria-busy=true]')")
 
 
 def ask(page: Page, api: ApiProcess, paths: dict[str, str], found: Found) -> None:
