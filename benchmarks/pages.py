@@ -76,7 +76,7 @@ def visit(page: Page, path: str, into: Visits) -> None:
     into.script_bytes, into.charts = int(script), bool(charts)
     if charts:  # they are drawn before a person's next click, and what comes after the paint has come
         page.wait_for_load_state("networkidle")
-    page.wait_for_function("!document.querySelector('[aria-busy=true]')")
+    page.wait_for_selector("[aria-busy=true]", state="detached")
 
 
 def ask(page: Page, api: ApiProcess, paths: dict[str, str], found: Found) -> None:

@@ -177,17 +177,9 @@ def fill(stack: Stack, size: Size) -> Filled:
     long, other = (export_metrics.fill(site, tenant, name, size.points) for name in ("long", "other"))
     fill_log(site, tenant, long, size.lines)
     registered = _Models(site, tenant).made
-    sku = f"instance:{SHAPE}:on-demand"
-    site.fill(PRICE, sku=sku)
-    bill = own | {"sku": sku}
-    site.fill(CHARGED, **bill, source="attempt", kind="job", resource=None, count=size.charges)
     endpoint = registered["endpoint"]
-    site.fill(CHARGED, **bill, source="replica", kind="endpoint", resource=endpoint, count=size.charges // 2)
-    dataset = _one(site, DATASET, **own)
-    upload = _one(site, UPLOAD, **mine, dataset=dataset, count=size.files)
-    digest = hashlib.sha256(PICTURE).hexdigest()
-    ObjectStore(site.settings.object_url).put_blob(tenant.organization_id, digest, [PICTURE])
-    site.fill(FILES, **mine, dataset=dataset, upload=upload, count=size.files, stored=digest, stored_bytes=len(PICTURE))
+    _charge(site, own, endpoint, size.charges)
+    dataset, digest = _upload(site, tenant, size.files)
     subscription = _one(site, WEBHOOK, **mine)
     site.fill(DELIVERIES, **mine, subscription=subscription, count=size.charges)
     budget = _one(site, BUDGET, **mine)
@@ -212,6 +204,25 @@ def fill(stack: Stack, size: Size) -> Filled:
     }
     site.settle(*LARGE, "dataset_versions")
     return Filled(site, ids, str(other), _middle(site, size), seconds)
+
+
+def _charge(site: Site, own: dict[str, UUID], endpoint: str, count: int) -> None:
+    """So many jobs with a charge, and half as many charges of the endpoint."""
+    bill = own | {"sku": f"instance:{SHAPE}:on-demand"}
+    site.fill(PRICE, sku=bill["sku"])
+    site.fill(CHARGED, **bill, source="attempt", kind="job", resource=None, count=count)
+    site.fill(CHARGED, **bill, source="replica", kind="endpoint", resource=endpoint, count=count // 2)
+
+
+def _upload(site: Site, tenant: BenchTenant, count: int) -> tuple[str, str]:
+    """A dataset of so many files, and the digest of the one whose content is stored."""
+    mine = {"organization": tenant.organization_id}
+    dataset = _one(site, DATASET, **mine, project=tenant.project_id)
+    upload = _one(site, UPLOAD, **mine, dataset=dataset, count=count)
+    digest = hashlib.sha256(PICTURE).hexdigest()
+    ObjectStore(site.settings.object_url).put_blob(tenant.organization_id, digest, [PICTURE])
+    site.fill(FILES, **mine, dataset=dataset, upload=upload, count=count, stored=digest, stored_bytes=len(PICTURE))
+    return dataset, digest
 
 
 class _Models:
