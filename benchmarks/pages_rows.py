@@ -166,9 +166,7 @@ def fill(stack: Stack, size: Size) -> Filled:
     """One organization with all of it, and its owner, who is an operator too."""
     site = stack.site("pages")
     tenant = site.tenant("acme")
-    hashed = make_security(site.settings.security).passwords.hash(PASSWORD)
-    site.fill("UPDATE users SET password_hash = :hashed", hashed=hashed)
-    site.fill("INSERT INTO operators (user_id, granted_by) SELECT id, 'bench' FROM users")
+    _let_in(site)
     own = {"organization": tenant.organization_id, "project": tenant.project_id}
     mine = {"organization": tenant.organization_id}
     site.fill(OTHERS, count=size.organizations)
@@ -204,6 +202,13 @@ def fill(stack: Stack, size: Size) -> Filled:
     }
     site.settle(*LARGE, "dataset_versions")
     return Filled(site, ids, str(other), _middle(site, size), seconds)
+
+
+def _let_in(site: Site) -> None:
+    """The owner has a password, and is an operator."""
+    hashed = make_security(site.settings.security).passwords.hash(PASSWORD)
+    site.fill("UPDATE users SET password_hash = :hashed", hashed=hashed)
+    site.fill("INSERT INTO operators (user_id, granted_by) SELECT id, 'bench' FROM users")
 
 
 def _charge(site: Site, own: dict[str, UUID], endpoint: str, count: int) -> None:
