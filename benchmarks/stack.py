@@ -230,6 +230,7 @@ class Site:
         given = {
             "HOME": str(self.home),
             "DATABASE__APP_URL": _secret(database.app_url),
+            "DATABASE__OPERATOR_URL": _secret(database.operator_url),
             "SECURITY__MASTER_KEY": MASTER_KEY,
             "BROKER__URL": self._broker_url,
             "API__PORT": str(port),

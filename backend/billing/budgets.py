@@ -20,7 +20,7 @@ from backend.billing import rating
 from backend.billing.costs import month_start
 from backend.billing.errors import BudgetNotFound, SpendingHoldNotFound, SuspendedByOperator
 from backend.billing.models import Budget, SpendingHold
-from backend.billing.repository import BudgetRepository, ChargeRepository, Filters
+from backend.billing.repository import BudgetRepository, DayRepository, Days
 from backend.core.auth import Principal
 from backend.core.clock import database_now
 from backend.core.db import Scope
@@ -226,8 +226,7 @@ def _place(budgets: BudgetRepository, status: BudgetStatus) -> None:
 
 
 def _status(session: Session, scope: Scope, budget: Budget, now: datetime) -> BudgetStatus:
-    filters = Filters(project_id=budget.project_id, from_at=month_start(now))
-    spent = ChargeRepository(session, scope).total(filters)
+    spent = DayRepository(session, scope).total(Days(budget.project_id, since=month_start(now).date()))
     reached = [percent for percent in budget.alert_percents if spent * 100 >= budget.amount * percent]
     return BudgetStatus(budget, spent, reached)
 

@@ -10,10 +10,9 @@ from sqlalchemy import Date, cast, func
 from sqlalchemy.orm import Session
 
 from backend.billing import pricing_repository as pricing
-from backend.billing import rating
 from backend.billing.errors import MonthNotValid
 from backend.billing.models import Charge, UsageRecord
-from backend.billing.repository import ChargeRepository, Filters, UsageRepository
+from backend.billing.repository import ChargeRepository, DayRepository, Days, Filters, UsageRepository
 from backend.core.clock import database_now
 from backend.core.db import Scope
 from backend.core.pagination import PageRequest
@@ -133,13 +132,14 @@ class InvoiceLine:
 
 @dataclass(frozen=True)
 class Invoice:
-    """A month of charges. `total` is the sum of the rounded lines, `exact_total` of the exact ones."""
+    """A month of charges. `total` is the sum of the rounded lines, `exact_total` of the exact ones: of all lines."""
 
     month: str
     from_at: datetime
     to_at: datetime
     closed: bool
     lines: list[InvoiceLine]
+    line_count: int
     exact_total: Decimal
     total: Decimal
     unrated: list[UnratedUsage]
@@ -245,8 +245,7 @@ def charged_by_day(
 
 def charged_this_month(session: Session, scope: Scope) -> Decimal:
     """What was charged for the month so far (UTC, Postgres's clock)."""
-    now = database_now(session)
-    return ChargeRepository(session, scope).total(Filters(from_at=month_start(now), to_at=now))
+    return DayRepository(session, scope).total(Days(since=month_start(database_now(session)).date()))
 
 
 def unrated_usage(session: Session, scope: Scope, filters: Filters) -> list[UnratedUsage]:
@@ -256,33 +255,23 @@ def unrated_usage(session: Session, scope: Scope, filters: Filters) -> list[Unra
     return [UnratedUsage(sku, records, quantity, since, sku not in unpriced) for sku, records, quantity, since in rows]
 
 
-def get_invoice(session: Session, scope: Scope, month: str) -> Invoice:
-    """The bill of a month (charges that start in it). Raises MonthNotValid.
+def get_invoice(session: Session, scope: Scope, month: str, *, limit: int | None = None) -> Invoice:
+    """The bill of a month (charges that start in it); of its lines the `limit` largest. Raises MonthNotValid.
 
     `closed` = the month is over and everything in it is charged: the bill no longer changes.
     """
     from_at, to_at = month_bounds(month)
     filters = Filters(from_at=from_at, to_at=to_at)
-    rows = ChargeRepository(session, scope).sums(
-        filters,
-        Charge.project_id,
-        Charge.resource_kind,
-        Charge.resource_id,
-        Charge.resource_name,
-        Charge.variant,
-        Charge.sku,
-        Charge.unit,
-        Charge.unit_price,
-    )
-    lines = [InvoiceLine(*(*row, rating.round_to_cents(row[-1]))) for row in rows]
+    rows, totals = ChargeRepository(session, scope).lines(filters, limit=limit)
     unrated = unrated_usage(session, scope, filters)
     return Invoice(
         month=month,
         from_at=from_at,
         to_at=to_at,
         closed=database_now(session) >= to_at and not unrated,
-        lines=lines,
-        exact_total=rating.exact_sum([line.amount for line in lines]),
-        total=rating.exact_sum([line.rounded for line in lines]),
+        lines=[InvoiceLine(*row) for row in rows],
+        line_count=totals.lines,
+        exact_total=totals.exact,
+        total=totals.rounded,
         unrated=unrated,
     )

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Date, cast, func
 from sqlalchemy.orm import Session
 
 from backend.billing import rating
@@ -28,8 +27,8 @@ from backend.billing.costs import (
     next_month,
     unrated_usage,
 )
-from backend.billing.models import Charge
-from backend.billing.repository import ChargeRepository, Filters
+from backend.billing.models import ChargeDay
+from backend.billing.repository import ChargeRepository, DayRepository, Days, Filters
 from backend.core.clock import database_now
 from backend.core.db import Scope
 
@@ -38,10 +37,9 @@ LEAST_DAYS = 3
 EIGHTY_PERCENT = Decimal("1.2816")
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
-CHARGED_DAY = cast(func.timezone("UTC", Charge.from_at), Date)
 
 Group = Literal["resource_kind", "project_id", "sku"]
-GROUPS = {"resource_kind": Charge.resource_kind, "project_id": Charge.project_id, "sku": Charge.sku}
+GROUPS = {"resource_kind": ChargeDay.resource_kind, "project_id": ChargeDay.project_id, "sku": ChargeDay.sku}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +97,10 @@ class Forecast:
 def list_months(session: Session, scope: Scope) -> list[str]:
     """Every month `yyyy-mm` from that of the first charge to this one, newest first."""
     now = database_now(session)
-    first = month_start(ChargeRepository(session, scope).earliest(Filters()) or now)
-    months = []
+    earliest = DayRepository(session, scope).earliest()
     month = month_start(now)
+    first = month if earliest is None else month_start(datetime(earliest.year, earliest.month, 1, tzinfo=UTC))
+    months = []
     while month >= first:
         months.append(f"{month:%Y-%m}")
         month = month_start(month - DAY)
@@ -119,28 +118,29 @@ def explore(
 ) -> MonthOfCosts:
     """Sums of a month `yyyy-mm` (this one without), of one project or all. Raises MonthNotValid.
 
-    `resource_kind` narrows `resources` only.
+    `resource_kind` narrows `resources` only; with a `limit` of 0 nobody looks for them.
     """
     now = database_now(session)
     from_at, to_at = month_bounds(month or f"{now:%Y-%m}")
     filters = Filters(project_id=project_id, from_at=from_at, to_at=to_at)
-    previous = replace(filters, from_at=month_start(from_at - DAY), to_at=from_at) if from_at.year > 1 else None
-    charges = ChargeRepository(session, scope)
-    # One pass over the month for every sum but those by resource.
-    sums = charges.sums(filters, Charge.project_id, Charge.resource_kind, Charge.sku, Charge.unit)
-    resource = (Charge.project_id, Charge.resource_kind, Charge.resource_id, Charge.resource_name)
-    largest = charges.sums(replace(filters, resource_kind=resource_kind), *resource, limit=limit)
+    previous = None
+    if from_at.year > 1:
+        previous = Days(project_id, since=month_start(from_at - DAY).date(), before=from_at.date())
+    charges, days = ChargeRepository(session, scope), DayRepository(session, scope)
+    keys = (ChargeDay.project_id, ChargeDay.resource_kind, ChargeDay.sku, ChargeDay.unit)
+    sums = days.sums(Days(project_id, since=from_at.date(), before=to_at.date()), *keys)
+    largest = charges.largest(replace(filters, resource_kind=resource_kind), limit=limit) if limit else []
     return MonthOfCosts(
         month=f"{from_at.year:04d}-{from_at.month:02d}",
         from_at=from_at,
         to_at=to_at,
         over=now >= to_at,
         total=rating.exact_sum([row[-1] for row in sums]),
-        before=charges.total(previous) if previous else Decimal(0),
+        before=days.total(previous) if previous else Decimal(0),
         kinds={kind: amount for kind, _, amount in _gathered(sums, 1)},
         by_project=[ProjectCost(project, amount) for project, _, amount in _gathered(sums, 0)],
         by_sku=[SkuCost(sku, unit, quantity, amount) for (sku, unit), quantity, amount in _gathered(sums, slice(2, 4))],
-        resources=[ResourceCost(project, kind, id_, name, amount) for project, kind, id_, name, _, amount in largest],
+        resources=[ResourceCost(*row) for row in largest],
         unrated=unrated_usage(session, scope, filters),
     )
 
@@ -157,29 +157,34 @@ def _gathered(rows: Sequence[tuple[Any, ...]], by: int | slice) -> list[tuple[An
     return sorted(found, key=lambda one: one[-1], reverse=True)
 
 
+def size_of(session: Session, scope: Scope, month: str | None, project_id: UUID | None = None) -> tuple[int, Decimal]:
+    """How many charges a month `yyyy-mm` has (this one without), and their exact sum. Raises MonthNotValid."""
+    from_at, to_at = month_bounds(month or f"{database_now(session):%Y-%m}")
+    days, period = DayRepository(session, scope), Days(project_id, from_at.date(), to_at.date())
+    return days.charges(period), days.total(period)
+
+
 def by_day(session: Session, scope: Scope, filters: Filters, group: Group) -> list[DayGroupCost]:
-    """What each day of a period cost by group, oldest first; a day without a charge is left out."""
-    rows = ChargeRepository(session, scope).sums(filters, CHARGED_DAY, GROUPS[group])
+    """What each day of a period of whole days cost by group, oldest first; a day without a charge is left out."""
+    rows = DayRepository(session, scope).sums(Days.within(filters), ChargeDay.day, GROUPS[group])
     return sorted((DayGroupCost(*row) for row in rows), key=lambda cost: cost.day)
 
 
 def forecast(session: Session, scope: Scope, project_id: UUID | None = None) -> Forecast | None:
     """Where this month is heading, of one project or all; None while there are too few full days to tell."""
     now = database_now(session)
-    charges = ChargeRepository(session, scope)
-    earliest = charges.earliest(Filters(project_id=project_id))
+    charges = DayRepository(session, scope)
+    earliest = charges.earliest(project_id)
     if earliest is None:
         return None
-    today = datetime(now.year, now.month, now.day, tzinfo=UTC)
-    first = earliest.astimezone(UTC)
-    from_at = max(today - DAYS * DAY, datetime(first.year, first.month, first.day, tzinfo=UTC) + DAY)
-    count = (today - from_at).days
+    today = now.astimezone(UTC).date()
+    since = max(today - DAYS * DAY, earliest + DAY)
+    count = (today - since).days
     if count < LEAST_DAYS:
         return None
-    past = Filters(project_id=project_id, from_at=from_at, to_at=today)
-    found = {day: amount for day, _, amount in charges.sums(past, CHARGED_DAY)}
-    past_days = [found.get((from_at + index * DAY).date(), Decimal(0)) for index in range(count)]
-    spent = charges.total(Filters(project_id=project_id, from_at=month_start(now), to_at=now))
+    found = {day: amount for day, _, amount in charges.sums(Days(project_id, since, today), ChargeDay.day)}
+    past_days = [found.get(since + index * DAY, Decimal(0)) for index in range(count)]
+    spent = charges.total(Days(project_id, since=month_start(now).date()))
     return Forecast(spent, project_days(past_days, spent, now), count)
 
 

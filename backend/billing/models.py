@@ -1,6 +1,6 @@
 """Tables of billing: prices, usage records, charges, budgets, holds on spending. Money is NUMERIC(38,12)."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -85,7 +85,12 @@ class Charge(Identified, TenantOwned, Timestamped, Base):
         tenant_reference("usage_record_id", "usage_records"),
         UniqueConstraint("usage_record_id", "price_id", "from_at", "variant"),
         CheckConstraint("amount = quantity * unit_price", name="amount_exact"),
-        Index("ix_charges_month", "organization_id", "from_at"),
+        Index(
+            "ix_charges_month",
+            "organization_id",
+            "from_at",
+            postgresql_include=["project_id", "resource_kind", "resource_id", "amount"],
+        ),
         Index("ix_charges_resource", "organization_id", "resource_kind", "resource_id"),
     )
 
@@ -103,6 +108,29 @@ class Charge(Identified, TenantOwned, Timestamped, Base):
     amount: Mapped[Decimal]
     from_at: Mapped[datetime]
     to_at: Mapped[datetime]
+
+
+class ChargeDay(Identified, TenantOwned, Base):
+    """Part of what a day (UTC, of the charges' starts) cost of one SKU: the day's sum is that of all its rows.
+
+    A trigger on `charges` keeps them, nothing else; see migration 0017.
+    """
+
+    __tablename__ = "charge_days"
+    __table_args__ = (
+        Index("ix_charge_days_key", "organization_id", "day", "project_id", "resource_kind", "sku", "unit"),
+        Index("ix_charge_days_day", "day"),
+    )
+
+    day: Mapped[date]
+    project_id: Mapped[UUID]
+    resource_kind: Mapped[str]
+    sku: Mapped[str]
+    unit: Mapped[str]
+    quantity: Mapped[Decimal]
+    amount: Mapped[Decimal]
+    charges: Mapped[int]
+    """How many were summed up."""
 
 
 class Budget(Identified, TenantOwned, Tagged, Timestamped, Base):

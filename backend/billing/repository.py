@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Numeric, Select, Uuid, case, cast, func, insert, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as insert_or_nothing
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from backend.billing.models import Budget, Charge, SpendingHold, UsageRecord
+from backend.billing.models import Budget, Charge, ChargeDay, SpendingHold, UsageRecord
 from backend.core.db import Scope
 from backend.core.pagination import PageRequest, fetch_page
+
+LINE_KEY = ("project_id", "resource_kind", "resource_id", "resource_name", "variant", "sku", "unit", "unit_price")
+"""What one line of a bill sums up."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,39 @@ class Filters:
     sku: str | None = None
     from_at: datetime | None = None
     to_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Days:
+    """Whole days (UTC), `since` ≤ day < `before`; None = without a bound."""
+
+    project_id: UUID | None = None
+    since: date | None = None
+    before: date | None = None
+
+    @classmethod
+    def within(cls, filters: Filters) -> Self:
+        """Of a project and a period that begins and ends at midnight."""
+        since, before = (moment and _day(moment) for moment in (filters.from_at, filters.to_at))
+        return cls(filters.project_id, since, before)
+
+
+@dataclass(frozen=True)
+class BillTotals:
+    """Of all lines of a bill: how many, their exact sum, and the sum of the rounded ones."""
+
+    lines: int
+    exact: Decimal
+    rounded: Decimal
+
+
+def rounded_to_cents(amount: ColumnElement[Decimal]) -> ColumnElement[Decimal]:
+    """SQL for `rating.round_to_cents` (half-even) of an amount that is not negative."""
+    cents = amount * 100
+    whole, rest = func.floor(cents), cents - func.floor(cents)
+    half = literal(Decimal("0.5"))
+    up = case((rest > half, 1), (rest < half, 0), else_=func.mod(whole, 2))
+    return cast((whole + up) / 100, Numeric(38, 2))
 
 
 class UsageRepository:
@@ -97,10 +134,11 @@ class ChargeRepository:
         self._scope = scope
 
     def add_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append charges."""
+        """Append charges; a trigger adds them to the sums of their days."""
         if rows:
             own = {"organization_id": self._scope.organization_id}
-            self._session.execute(insert(Charge), [{**row, **own} for row in rows])
+            # With RETURNING, SQLAlchemy sends a thousand rows a statement, and the trigger runs once for them.
+            self._session.execute(insert(Charge).returning(Charge.id), [{**row, **own} for row in rows])
 
     def page(self, filters: Filters, page: PageRequest) -> tuple[list[Charge], str | None]:
         """Newest first, and the cursor of the next page."""
@@ -126,9 +164,59 @@ class ChargeRepository:
         )
         return {row[0]: row[1] for row in rows}
 
-    def earliest(self, filters: Filters) -> datetime | None:
-        """When the first charge starts."""
-        return self._session.scalar(select(func.min(Charge.from_at)).where(*_conditions(Charge, self._scope, filters)))
+    def lines(self, filters: Filters, *, limit: int | None = None) -> tuple[list[tuple[Any, ...]], BillTotals]:
+        """Rows (*LINE_KEY, quantity, amount, amount rounded to cents), the largest first, of them the first `limit`;
+        and the totals of all.
+        """
+        amount = func.sum(Charge.amount).label("amount")
+        key = [getattr(Charge, name) for name in LINE_KEY]
+        exact = (
+            select(*key, func.sum(Charge.quantity).label("quantity"), amount)
+            .where(*_conditions(Charge, self._scope, filters))
+            .group_by(*key)
+            .subquery()
+        )
+        lines = select(exact, rounded_to_cents(exact.c.amount).label("rounded")).subquery()
+        totals = [func.count().over(), func.sum(lines.c.amount).over(), func.sum(lines.c.rounded).over()]
+        order = [lines.c.amount.desc(), *(lines.c[name] for name in LINE_KEY)]
+        rows = self._session.execute(select(lines, *totals).order_by(*order).limit(limit)).all()
+        found = BillTotals(*rows[0][-3:]) if rows else BillTotals(0, Decimal(0), Decimal(0))
+        return [tuple(row[:-3]) for row in rows], found
+
+    def largest(self, filters: Filters, *, limit: int) -> list[tuple[UUID, str, UUID, str, Decimal]]:
+        """(project, kind, id, name, exact sum) of the resources that were charged most.
+
+        Sums come from an index that holds no names: those are looked up for what is shown.
+        """
+        amount = func.sum(Charge.amount)
+        key = (Charge.project_id, Charge.resource_kind, Charge.resource_id)
+        rows = self._session.execute(
+            select(*key, amount)
+            .where(*_conditions(Charge, self._scope, filters))
+            .group_by(*key)
+            .order_by(amount.desc(), *key)
+            .limit(limit)
+        ).all()
+        names: dict[tuple[str, UUID], str] = {}
+        for kind in {row[1] for row in rows}:
+            ids = [row[2] for row in rows if row[1] == kind]
+            names |= {(kind, id_): name for id_, name in self._session.execute(self._names(kind, ids))}
+        return [(project, kind, id_, names[kind, id_], total) for project, kind, id_, total in rows]
+
+    def _names(self, resource_kind: str, ids: Sequence[UUID]) -> Select[*tuple[Any, ...]]:
+        """(id, name) of resources, from a charge of each: a lookup per resource, not a walk through its charges."""
+        wanted = func.unnest(cast(list(ids), ARRAY(Uuid()))).table_valued("id", name="wanted").render_derived()
+        one = (
+            select(Charge.resource_name)
+            .where(
+                Charge.organization_id == self._scope.organization_id,
+                Charge.resource_kind == resource_kind,
+                Charge.resource_id == wanted.c.id,
+            )
+            .limit(1)
+            .lateral()
+        )
+        return select(wanted.c.id, one.c.resource_name).join(one, literal(value=True))
 
     def sums(
         self, filters: Filters, *by: ColumnElement[Any] | InstrumentedAttribute[Any], limit: int | None = None
@@ -143,6 +231,51 @@ class ChargeRepository:
             .limit(limit)
         )
         return [tuple(row) for row in rows]
+
+
+class DayRepository:
+    """Charges of one organization summed up by day (UTC): few rows, however many charges there are."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+
+    def total(self, period: Days) -> Decimal:
+        """The exact sum of amounts."""
+        total = self._session.scalar(select(func.sum(ChargeDay.amount)).where(*self._within(period)))
+        return total or Decimal(0)
+
+    def sums(self, period: Days, *by: InstrumentedAttribute[Any]) -> list[tuple[Any, ...]]:
+        """Rows (*by, quantity, amount), the largest amount first."""
+        amount = func.sum(ChargeDay.amount)
+        rows = self._session.execute(
+            select(*by, func.sum(ChargeDay.quantity), amount)
+            .where(*self._within(period))
+            .group_by(*by)
+            .order_by(amount.desc(), *by)
+        )
+        return [tuple(row) for row in rows]
+
+    def charges(self, period: Days) -> int:
+        """How many charges there are."""
+        return int(self._session.scalar(select(func.sum(ChargeDay.charges)).where(*self._within(period))) or 0)
+
+    def earliest(self, project_id: UUID | None = None) -> date | None:
+        """The first day with a charge."""
+        found: date | None = self._session.scalar(
+            select(func.min(ChargeDay.day)).where(*self._within(Days(project_id=project_id)))
+        )
+        return found
+
+    def _within(self, period: Days) -> list[ColumnElement[bool]]:
+        found = [ChargeDay.organization_id == self._scope.organization_id]
+        if period.project_id is not None:
+            found.append(ChargeDay.project_id == period.project_id)
+        if period.since is not None:
+            found.append(ChargeDay.day >= period.since)
+        if period.before is not None:
+            found.append(ChargeDay.day < period.before)
+        return found
 
 
 class BudgetRepository:
@@ -210,6 +343,10 @@ class BudgetRepository:
         return select(SpendingHold).where(
             SpendingHold.organization_id == self._scope.organization_id, SpendingHold.lifted_at.is_(None)
         )
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
 
 
 def _conditions(model: type[Charge] | type[UsageRecord], scope: Scope, filters: Filters) -> list[ColumnElement[bool]]:

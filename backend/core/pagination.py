@@ -7,7 +7,7 @@ secret, and one that was made up answers 422. Sort keys are NOT NULL columns tha
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
@@ -15,8 +15,8 @@ from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import BaseModel
-from sqlalchemy import Select, literal, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Select, literal, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from backend.core.errors import Invalid
 from backend.core.problems import may_raise
@@ -77,16 +77,53 @@ def fetch_page(
     `keys`: sort columns of that entity, most significant first, NOT NULL, the last one unique.
     Raises InvalidCursor (422).
     """
-    if page.cursor is not None:
-        after = tuple_(*(literal(value, key.type) for value, key in zip(_decode(page.cursor, keys), keys, strict=True)))
-        place = tuple_(*keys)
-        statement = statement.where(place < after if descending else place > after)
-    order = [key.desc() if descending else key.asc() for key in keys]
-    rows = list(session.scalars(statement.order_by(*order).limit(page.limit + 1)))
+    rows = list(session.scalars(_from_place(statement, page, keys, descending=descending).limit(page.limit + 1)))
     if len(rows) <= page.limit:
         return rows, None
     rows = rows[: page.limit]
     return rows, encode_cursor([getattr(rows[-1], key.key) for key in keys])
+
+
+def fetch_sifted(
+    session: Session,
+    statement: Select[Row],
+    holds: Callable[[Any], ColumnElement[bool]],
+    page: PageRequest,
+    *,
+    keys: Sequence[InstrumentedAttribute[Any]],
+    descending: bool = True,
+    among: int,
+) -> tuple[list[Row], str | None]:
+    """As `fetch_page`, of rows for which a condition `holds` that no index answers, looking at `among` rows at most.
+
+    `holds` gets the entity. A page may hold fewer rows than its limit, or none, and have a cursor: where it goes on.
+    Raises InvalidCursor (422).
+    """
+    looked_at = _from_place(statement, page, keys, descending=descending)
+    entity = keys[0].class_
+    found: Any = aliased(entity, looked_at.limit(among).subquery())
+    order = [_ordered(getattr(found, key.key), descending=descending) for key in keys]
+    rows = list(session.scalars(select(found).where(holds(found)).order_by(*order).limit(page.limit + 1)))
+    if len(rows) > page.limit:
+        rows = rows[: page.limit]
+        return rows, encode_cursor([getattr(rows[-1], key.key) for key in keys])
+    last = session.execute(looked_at.with_only_columns(*keys).offset(among - 1).limit(1)).one_or_none()
+    return rows, None if last is None else encode_cursor(list(last))
+
+
+def _from_place(
+    statement: Select[Row], page: PageRequest, keys: Sequence[InstrumentedAttribute[Any]], *, descending: bool
+) -> Select[Row]:
+    """The statement in the order of its keys, behind the cursor."""
+    if page.cursor is not None:
+        after = tuple_(*(literal(value, key.type) for value, key in zip(_decode(page.cursor, keys), keys, strict=True)))
+        place = tuple_(*keys)
+        statement = statement.where(place < after if descending else place > after)
+    return statement.order_by(*(_ordered(key, descending=descending) for key in keys))
+
+
+def _ordered(key: ColumnElement[Any] | InstrumentedAttribute[Any], *, descending: bool) -> ColumnElement[Any]:
+    return key.desc() if descending else key.asc()
 
 
 def encode_cursor(values: Sequence[Any]) -> str:

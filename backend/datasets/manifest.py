@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 
-class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
+class ManifestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One file of a dataset version."""
 
     path: str

@@ -107,6 +107,14 @@ class DatasetFile(Identified, TenantOwned, Timestamped, Base):
     __table_args__ = (
         tenant_reference("dataset_id", "datasets"),
         UniqueConstraint("dataset_id", "path"),
+        Index(
+            "ix_dataset_files_label",
+            "organization_id",
+            "dataset_id",
+            "label",
+            "path",
+            postgresql_include=["size_bytes"],
+        ),
     )
 
     dataset_id: Mapped[UUID]

@@ -157,6 +157,22 @@ class DatasetRepository:
             ).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
         ).all()
 
+    def images(self, dataset_id: UUID) -> Sequence[Any]:
+        """(path, sha256, size_bytes, label, width, height) of every image, in no order.
+
+        PostgreSQL reads the attributes: 100,000 JSON texts take Python half a second.
+        """
+        return self.session.execute(
+            select(
+                DatasetFile.path,
+                DatasetFile.sha256,
+                DatasetFile.size_bytes,
+                DatasetFile.label,
+                DatasetFile.attributes["width"].as_integer().label("width"),
+                DatasetFile.attributes["height"].as_integer().label("height"),
+            ).where(self._own(DatasetFile), DatasetFile.dataset_id == dataset_id)
+        ).all()
+
     def digests_by_path(self, dataset_id: UUID) -> dict[str, str]:
         """SHA-256 by path of every file of the dataset."""
         rows = self.session.execute(

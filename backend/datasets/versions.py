@@ -46,8 +46,10 @@ def create_version(
     """Freeze the dataset's files. Raises DatasetNotFound, SingleClass, SplitInvalid, TargetInvalid, TooFewFiles."""
     scope = principal.scope
     with database.unit_of_work(scope) as session:
+        images = get_dataset(session, scope, dataset_id).kind == "image"
+        repository = DatasetRepository(session, scope)
         # In this order: a dataset that is there afterwards was there with all of these files.
-        files = DatasetRepository(session, scope).files(dataset_id)
+        files = repository.images(dataset_id) if images else repository.files(dataset_id)
         dataset = get_dataset(session, scope, dataset_id)
     version = DatasetVersion(
         organization_id=principal.organization_id,
@@ -58,7 +60,7 @@ def create_version(
         created_by=principal.actor,
         target_column=dataset.target_column,
     )
-    if dataset.kind == "image":
+    if images:
         rows = _split_files(files, wanted)
         _describe(version, rows)
         blobs: dict[str, int] = {}
@@ -103,8 +105,8 @@ def _split_files(files: Sequence[Any], wanted: VersionCreate) -> list[ManifestRo
             size_bytes=file.size_bytes,
             label=file.label,
             split=splits[file.path],
-            width=file.attributes["width"],
-            height=file.attributes["height"],
+            width=file.width,
+            height=file.height,
         )
         for file in files
         if file.path in splits

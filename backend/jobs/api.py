@@ -80,7 +80,10 @@ def list_jobs(
     project_id: UUID | None = None,
     kind: Short = None,
     status: JobStatus | None = None,
-    name: Annotated[Short, Query(description="part of the name")] = None,
+    name: Annotated[
+        Short,
+        Query(description="part of the name; one page looks at 100,000 jobs and may be short: go on with its cursor"),
+    ] = None,
 ) -> Page[JobRead]:
     """Jobs of all kinds, newest first."""
     where = JobFilter(project_id=project_id, kind=kind, status=status, name_contains=name)

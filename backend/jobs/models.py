@@ -42,6 +42,7 @@ class Job(Identified, TenantOwned, Tagged, Timestamped, Leased, Base):
         CheckConstraint("market in ('on-demand','spot')", name="market"),
         Index("ix_jobs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_jobs_unfinished", "id", postgresql_where=text("status NOT IN ('completed', 'failed', 'stopped')")),
+        Index("ix_jobs_failed", "id", postgresql_where=text("status = 'failed'")),
         Index("ix_jobs_list", "organization_id", "created_at", "id"),
         Index("ix_jobs_list_status", "organization_id", "status", "created_at", "id"),
         Index("ix_jobs_list_kind", "organization_id", "kind", "created_at", "id"),

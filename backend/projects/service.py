@@ -12,7 +12,7 @@ from backend.core.db import Scope
 from backend.core.pagination import PageRequest
 from backend.projects.errors import ProjectNameTaken, ProjectNotEmpty, ProjectNotFound
 from backend.projects.models import Project
-from backend.projects.repository import ProjectRepository, TagRepository
+from backend.projects.repository import COUNTED, ProjectRepository, TagRepository
 
 
 def create_project(
@@ -42,8 +42,16 @@ def list_projects(
 
 
 def count_contents(session: Session, scope: Scope, project_id: UUID) -> dict[str, int]:
-    """How many rows of each table refer to the project; absent = none. Only an empty project can be deleted."""
+    """How many rows of each table refer to the project; absent = none. Only an empty project can be deleted.
+
+    Counted up to `COUNTED`: one more stands for all that are more.
+    """
     return ProjectRepository(session, scope).contents(project_id)
+
+
+def counted(count: int) -> str:
+    """A count of `count_contents` in words."""
+    return f"{count:,}" if count <= COUNTED else f"more than {COUNTED:,}"
 
 
 def find_named(session: Session, scope: Scope, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
@@ -78,7 +86,7 @@ def delete_project(session: Session, principal: Principal, project_id: UUID) -> 
     projects = ProjectRepository(session, principal.scope)
     contents = projects.contents(project_id)
     if contents:
-        listed = ", ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in contents.items())
+        listed = ", ".join(f"{kind.replace('_', ' ')}: {counted(count)}" for kind, count in contents.items())
         raise ProjectNotEmpty(
             f"project '{project.name}' still holds {listed}",
             hint="delete what is in it first; what was billed stays, and keeps its project",

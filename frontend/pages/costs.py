@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from backend.billing import costs, explorer
 from backend.billing.explorer import Group
+from backend.billing.rating import money
 from backend.billing.repository import Filters
 from backend.core.auth import Principal
 from backend.core.pagination import PageRequest
@@ -32,6 +33,8 @@ from frontend.views.costfigures import Say
 router = APIRouter(prefix="/costs")
 
 PAGE_SIZE = 50
+ROWS_AT_ONCE = 1000
+"""Of a streamed file: each piece is a turn of a thread."""
 EXAMPLE = """curl "{base}/api/v1/{path}" \\
   -H "Authorization: Bearer $MODELYARD_API_KEY\""""
 CLI_EXAMPLE = "modelyard costs summary"
@@ -87,22 +90,28 @@ def _say(pages: Renderer, request: Request) -> Say:
 def show_overview(
     request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, query: Asked
 ) -> Response:
-    """A month at a glance; for htmx, the parts that change."""
+    """A month at a glance; for htmx, the parts that change, or the largest resources where there are many."""
+    part = "HX-Request" in request.headers
+    asked = part and request.headers.get("HX-Target") == "largest"
     with back.tenant(viewer) as session:
         project_id = _project(session, viewer, query)
-        found = views.read_overview(session, viewer.scope, query.month or None, project_id, query.kind or None)
+        place = (session, viewer.scope, query.month or None, project_id)
+        later = not asked and (part or explorer.size_of(*place)[0] > views.MANY)
+        found = views.read_overview(*place, query.kind or None, largest=not later)
         context: dict[str, Any] = {
             "found": found,
+            "later": later,
             "holds": views.read_holds(session, viewer.scope),
             "budgets": views.read_budgets(session, viewer.scope),
             "months": explorer.list_months(session, viewer.scope),
         }
     say = _say(pages, request)
     context["sku_name"] = lambda sku: costfigures.sku_name(sku, say)
-    if "HX-Request" in request.headers:
-        code = STOP_POLLING if found.over else HTTPStatus.OK
+    if part:
+        code = STOP_POLLING if found.over and not asked else HTTPStatus.OK
         alone = {"viewer": viewer, "query": query, **context}
-        return pages.respond(request, "costs/overview.html", alone, block="now", status_code=code)
+        block = "largest" if asked else "now"
+        return pages.respond(request, "costs/overview.html", alone, block=block, status_code=code)
     context |= _examples(request, f"costs/summary?from={found.month}-01T00:00:00Z", CLI_EXAMPLE)
     return _page(request, pages, platform, viewer, query, "overview", **context)
 
@@ -169,7 +178,7 @@ def show_usage(
         where = Filters(project_id=project_id, resource_kind=query.kind or None, from_at=from_at, to_at=to_at)
         page = PageRequest(limit=PAGE_SIZE, cursor=query.cursor or None)
         rows, cursor = views.read_usage(session, viewer.scope, where, page)
-        sums = explorer.explore(session, viewer.scope, month, project_id=project_id, limit=1)
+        sums = explorer.explore(session, viewer.scope, month, project_id=project_id, limit=0)
     say = _say(pages, request)
     return _page(
         request,
@@ -211,10 +220,11 @@ def download_invoice(viewer: LoggedIn, back: Back, month: str) -> Response:
 
 
 def _csv(rows: list[Any]) -> Iterator[str]:
-    for row in rows:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([_plain(one) for one in row])
-        yield line.getvalue()
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        piece = io.StringIO()
+        writer = csv.writer(piece, lineterminator="\n")
+        writer.writerows([_plain(one) for one in row] for row in rows[start : start + ROWS_AT_ONCE])
+        yield piece.getvalue()
 
 
 def _plain(text: str) -> str:
@@ -226,13 +236,24 @@ def _plain(text: str) -> str:
 def show_invoice(
     request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, month: str
 ) -> Response:
-    """The bill of a month, line by line: quantity times unit price."""
-    with back.tenant(viewer) as session:
-        found = views.read_invoice(session, viewer.scope, month)
-        months = explorer.list_months(session, viewer.scope)
+    """The bill of a month, line by line: quantity times unit price. A long one comes after its page, by htmx."""
+    part = "HX-Request" in request.headers
     say = _say(pages, request)
-    query = read_query(month=found.month)
-    examples = _examples(request, f"invoices/{found.month}")
+    with back.tenant(viewer) as session:
+        charges, exact = explorer.size_of(session, viewer.scope, month)
+        later = charges > views.MANY and not part
+        found = None if later else views.read_invoice(session, viewer.scope, month)
+        months = explorer.list_months(session, viewer.scope)
+    context = {
+        "month": month,
+        "found": found,
+        "exact_text": money(exact),
+        "sku_name": lambda sku: costfigures.sku_name(sku, say),
+    }
+    if part:
+        return pages.respond(request, "costs/invoice.html", {"viewer": viewer, **context}, block="bill")
+    query = read_query(month=month)
+    examples = _examples(request, f"invoices/{month}")
     return _page(
         request,
         pages,
@@ -240,8 +261,7 @@ def show_invoice(
         viewer,
         query,
         "invoice",
-        found=found,
         months=months,
-        sku_name=lambda sku: costfigures.sku_name(sku, say),
+        **context,
         **examples,
     )

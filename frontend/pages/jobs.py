@@ -181,9 +181,11 @@ def download_log(viewer: LoggedIn, platform: Services, job_id: str) -> Response:
 
 def _log_text(platform: Platform, viewer: Principal, job_id: str, page: LogPage) -> Iterator[str]:
     while page.lines:
-        for line in page.lines:
-            stamp = f"{line.at.isoformat(timespec='milliseconds')} " if line.at else ""
-            yield f"{stamp}{line.text}\n"
+        # A page at a time: each piece of a streamed answer is a turn of a thread.
+        yield "".join(
+            f"{line.at.isoformat(timespec='milliseconds')} {line.text}\n" if line.at else f"{line.text}\n"
+            for line in page.lines
+        )
         page = platform.read_logs(viewer, job_id, after=page.after)
 
 

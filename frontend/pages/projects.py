@@ -12,6 +12,7 @@ from backend.core.auth import Principal
 from backend.core.errors import DomainError
 from backend.core.pagination import PageRequest
 from backend.projects import service
+from backend.projects.repository import COUNTED
 from backend.projects.schemas import ProjectCreate, ProjectUpdate
 from frontend import flash
 from frontend.backstage import Backstage
@@ -139,7 +140,7 @@ def _project_context(back: Backstage, viewer: Principal, project_id: str) -> dic
     with back.tenant(viewer) as session:
         project = service.get_project(session, viewer.scope, parse_id(project_id))
         contents = service.count_contents(session, viewer.scope, project.id)
-        return {"project": ProjectView.of(project), "contents": contents}
+        return {"project": ProjectView.of(project), "contents": contents, "counted": COUNTED}
 
 
 @router.post("/projects/{project_id}/delete", dependencies=[FromOurPage])

@@ -12,6 +12,7 @@ from backend.core.errors import DomainError
 from backend.identity import service as identity
 from backend.identity.errors import WrongCredentials
 from backend.identity.schemas import PasswordChange
+from backend.projects.repository import RECENT
 from frontend import flash, security
 from frontend.forms import Form, Typed, parse
 from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
@@ -88,6 +89,7 @@ def show_tags(
         carriers=carriers,
         chosen=(key, value) if key else None,
         most_tags=views.MOST_TAGS,
+        looked_at=f"{RECENT:,}",
         most_carriers=views.MOST_CARRIERS,
     )
     return pages.respond(request, "settings/tags.html", context)

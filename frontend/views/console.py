@@ -101,8 +101,13 @@ class Overview:
 
     @property
     def failed(self) -> int:
-        """In 24 hours."""
+        """In 24 hours, up to `FAILURES_COUNTED`."""
         return sum(count for _, count in self.failures)
+
+    @property
+    def failed_more(self) -> bool:
+        """There may be more than were counted."""
+        return self.failed >= jobs.FAILURES_COUNTED
 
 
 def read_overview(session: Session) -> Overview:

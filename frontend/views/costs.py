@@ -23,6 +23,8 @@ from backend.projects import service as projects
 
 LARGEST = 50
 LINES = 500
+MANY = 5_000
+"""Charges of a month from which on a page is painted before its largest resources, or a bill's lines, are summed up."""
 PAGES = {"job": "/training/{id}", "endpoint": "/endpoints/{id}"}
 """Where a billed resource has a page."""
 
@@ -169,10 +171,17 @@ def path_of(kind: str, resource_id: UUID) -> str | None:
 
 
 def read_overview(
-    session: Session, scope: Scope, month: str | None, project_id: UUID | None, kind: str | None
+    session: Session,
+    scope: Scope,
+    month: str | None,
+    project_id: UUID | None,
+    kind: str | None,
+    *,
+    largest: bool = True,
 ) -> Overview:
-    """The overview of a month. Raises MonthNotValid."""
-    found = explorer.explore(session, scope, month, project_id=project_id, resource_kind=kind, limit=LARGEST)
+    """The overview of a month; without its `resources` unless the `largest` are wanted. Raises MonthNotValid."""
+    limit = LARGEST if largest else 0
+    found = explorer.explore(session, scope, month, project_id=project_id, resource_kind=kind, limit=limit)
     ahead = None if found.over else explorer.forecast(session, scope, project_id)
     names = project_names(session, scope)
     share = _share_of(found.total)
@@ -243,15 +252,15 @@ def unit_of(sku: str) -> str:
 
 def read_invoice(session: Session, scope: Scope, month: str) -> InvoiceView:
     """The bill of a month. Raises MonthNotValid."""
-    found = costs.get_invoice(session, scope, month)
+    found = costs.get_invoice(session, scope, month, limit=LINES)
     names = project_names(session, scope)
     return InvoiceView(
         month=found.month,
         from_at=found.from_at,
         to_at=found.to_at,
         closed=found.closed,
-        lines=[_line(one, names) for one in found.lines[:LINES]],
-        left_out=max(len(found.lines) - LINES, 0),
+        lines=[_line(one, names) for one in found.lines],
+        left_out=found.line_count - len(found.lines),
         exact_total=money(found.exact_total),
         total=found.total,
         unrated=[unrated_row(one) for one in found.unrated],

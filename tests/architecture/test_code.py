@@ -37,6 +37,7 @@ SQL_ALLOWED = {
     "backend/core/migrate.py": "roles and the schema's version",
     "backend/core/ticks.py": "one row per control, written by workers, below every domain",
     "backend/core/schema.py": "asks which schema the database has",
+    "backend/core/pagination.py": "pages of lists, for every domain's rows",
     "backend/core/queue.py": "leases, for every domain's rows",
     "backend/datasets/overview_repository.py": "a second repository of its domain: what pages ask",
     "backend/endpoints/routing_repository.py": "a second repository of its domain: the routing table",

@@ -159,6 +159,32 @@ def test_an_invoice_is_exact_and_the_same_as_its_csv(
     assert visitor.get("/costs/invoices/nonsense.csv").status_code == 422
 
 
+def test_much_of_a_month_comes_after_its_page(
+    visitor: TestClient, member: Member, spender: Callable[[Tenant], Spender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.views.costs.MANY", 1)
+    spends = spender(member.tenant)
+    spends.use("1.005", name="first-job")
+    spends.use("2.004", name="second-job")
+    spends.charge()
+    enter(visitor, member)
+    bill = f"/costs/invoices/{spends.now():%Y-%m}"
+    text = page(visitor, bill)
+    assert "Being summed up" in text
+    assert "3.009" in text
+    assert "second-job" not in text
+    part = visitor.get(bill, headers={"HX-Request": "true"}).text
+    assert part.strip().startswith('<div id="bill"')
+    assert "second-job" in part
+    assert "Being summed up" not in part
+    text = page(visitor, "/costs")
+    assert "Being summed up" in text
+    assert "second-job" not in text
+    part = visitor.get("/costs", headers={"HX-Request": "true", "HX-Target": "largest"}).text
+    assert 'id="largest"' in part
+    assert part.index("second-job") < part.index("first-job")
+
+
 def test_usage_is_listed_page_by_page(
     visitor: TestClient, member: Member, spender: Callable[[Tenant], Spender], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,21 @@ def test_filters_narrow_the_list(client: TestClient, ids: list[str]) -> None:
     assert found(kind="training") == found(status="failed") == set()
 
 
+def test_a_search_goes_on_where_it_stopped_looking(
+    client: TestClient, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.jobs.repository.LOOKED_AT", 2)
+    page = client.get(URL, params={"name": "ap-0"}).json()
+    looked = [[item["id"] for item in page["items"]]]
+    while page["next_cursor"]:
+        page = client.get(URL, params={"name": "ap-0", "cursor": page["next_cursor"]}).json()
+        looked.append([item["id"] for item in page["items"]])
+    assert looked == [[], [], [ids[0]]]
+    short = client.get(URL, params={"name": "nap", "limit": 1}).json()
+    assert [item["id"] for item in short["items"]] == [ids[4]]
+    assert client.get(URL, params={"name": "nobody"}).json()["next_cursor"]
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=many", "cursor=made-up", "project_id=x", "name=%00"])
 def test_bad_parameters_are_refused(client: TestClient, query: str) -> None:
     answer = client.get(f"{URL}?{query}")

@@ -35,6 +35,7 @@ WITHOUT_A_KEY = {
     ("assignments", "subject_id"): "an attempt's or a replica's id, by subject_kind",
     ("assignments", "project_id"): "copied from the subject for the bill, and outlives nothing",
     ("attempts", "assignment_id"): "the two refer to each other; the assignment's subject is checked",
+    ("charge_days", "project_id"): "of charges, which refer to it",
     ("charges", "resource_id"): "a job's or an endpoint's id, by resource_kind",
     ("dataset_files", "upload_id"): "uploads are swept away, their files stay",
     ("endpoints", "live_config_id"): "the two refer to each other; the config has the key",
