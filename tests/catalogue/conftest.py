@@ -54,9 +54,7 @@ def house(
         "member_email": member.email,
         "stranger_email": stranger.email,
     }
-    operator = make_person(tenant, role="viewer")
-    with controller_database.unit_of_work() as session:
-        operators.grant(session, operator.email, by="system:test")
+    operator = _operating(controller_database, make_person(tenant, role="viewer"))
     tokens = _tokens(make_key, tenant) | {"cookie": _session(app, owner), "operator": _session(app, operator)}
     made = House(app, api_settings, controller_database, world, estate, ids, tokens)
     tokens["agent"], more = agent_of(made)
@@ -73,6 +71,12 @@ def _tokens(make_key: Callable[..., str], tenant: Tenant) -> dict[str, str]:
         "expired": make_key(tenant, "owner", expires_at=yesterday),
         "unknown": "my_unknown",
     }
+
+
+def _operating(database: Database, person: Person) -> Person:
+    with database.unit_of_work() as session:
+        operators.grant(session, person.email, by="system:test")
+    return person
 
 
 def _session(app: FastAPI, person: Person) -> str:

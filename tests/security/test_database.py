@@ -205,5 +205,6 @@ def test_without_a_tenant_the_app_sees_nothing(
         ).all()
     assert len(tables) > 30
     with app_database.unit_of_work() as session:
-        seen = {name: session.scalar(text(f"SELECT count(*) FROM {name}")) for name in tables}  # noqa: S608 - the catalogue's own names
+        own = set(tables) - {"prices"}  # the same for all, to read
+        seen = {name: session.scalar(text(f"SELECT count(*) FROM {name}")) for name in own}  # noqa: S608 - the catalogue's own names
     assert {name: count for name, count in seen.items() if count} == {}
