@@ -129,6 +129,7 @@ class Estate:
             },
             "POST /api/v1/training-jobs/estimate": {**job, "dataset_version_id": self.ids["version_id"]},
             "POST /api/v1/compression-jobs": {**job, "model_version_id": self.model_version_id},
+            "POST /api/v1/compression-jobs/estimate": {**job, "model_version_id": self.model_version_id},
             "POST /api/v1/endpoints": {**project, **config, "name": "another"},
             "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"taken": "over"}},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
