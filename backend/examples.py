@@ -64,6 +64,13 @@ EXAMPLES: Examples = {
     "POST /api/v1/sleep-jobs": {
         "A job that only waits": {"project_id": PROJECT, "name": "nap", "parameters": {"seconds": 2}}
     },
+    "POST /api/v1/compression-jobs/estimate": {
+        "What it would take": {
+            "project_id": PROJECT,
+            "model_version_id": MODEL_VERSION,
+            "instance_type": "local.cpu",
+        }
+    },
     "POST /api/v1/endpoints": {
         "Two variants": {
             "project_id": PROJECT,

@@ -127,7 +127,7 @@ def test_an_endpoint_is_changed_and_looked_into(
     assert [one.number for one in client.endpoints.configs(made.id)] == [1]
     assert list(client.endpoints.replicas(made.id)) == []
     assert client.endpoints.events(made.id)[0]["to_status"] == "creating"
-    assert client.endpoints.traffic(made.id)["endpoint_id"] == made.id
+    assert client.endpoints.traffic(made.id)["variants"] == []
     with pytest.raises(ApiError) as refused:
         client.endpoints.set_config(made.id, variants=[{"name": "a", "model_version_id": made.id, "weight": 1}])
     assert refused.value.status in {404, 409, 422}
