@@ -49,20 +49,24 @@ def change_price(
         by=operator.operating,
         charged_after=repository.charged_after_by_anyone,
     )
+    _record(session, operator, made, old)
+    return made
+
+
+def _record(session: Session, operator: Principal, made: Price, old: Price | None) -> None:
     audit.record(
         session,
         operator.operating,
         operator.scope,
         action="price.set",
         resource_kind="price",
-        resource_id=sku,
+        resource_id=made.sku,
         detail={
             "amount": rating.money(made.amount),
             "was": None if old is None else rating.money(old.amount),
             "from": made.effective_from.isoformat(),
         },
     )
-    return made
 
 
 def set_price(
@@ -82,10 +86,7 @@ def set_price(
     finer than nine decimals, PriceInThePast where something was already charged beyond `from_at` or a price starts
     there.
     """
-    if not amount.is_finite() or amount < 0 or rating.decimals(amount) > rating.PRICE_DECIMALS:
-        raise PriceNotExact(f"a price is at least 0 with at most {rating.PRICE_DECIMALS} decimals, not {amount}")
-    if from_at.tzinfo is None:
-        raise PriceNotExact("a price starts at a time with a zone")
+    _check_exact(amount, from_at)
     repository.lock_prices(session, alone=True)
     known = repository.prices_of(session, sku)
     same = next((price for price in known if price.effective_from == from_at), None)
@@ -108,6 +109,13 @@ def set_price(
     )
     repository.add_price(session, price)
     return price
+
+
+def _check_exact(amount: Decimal, from_at: datetime) -> None:
+    if not amount.is_finite() or amount < 0 or rating.decimals(amount) > rating.PRICE_DECIMALS:
+        raise PriceNotExact(f"a price is at least 0 with at most {rating.PRICE_DECIMALS} decimals, not {amount}")
+    if from_at.tzinfo is None:
+        raise PriceNotExact("a price starts at a time with a zone")
 
 
 def unit_of(sku: str) -> str:

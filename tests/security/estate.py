@@ -74,6 +74,12 @@ EVENT_BODIES = {
     "PATCH /api/v1/event-subscriptions/{subscription_id}": {"description": "taken over"},
 }
 
+ADMIN_BODIES = {
+    "POST /api/v1/admin/prices": {"sku": "inference:call", "amount": "1"},
+    "POST /api/v1/admin/prices/preview": {"sku": "inference:call", "amount": "1"},
+    "PATCH /api/v1/admin/organizations/{organization_id}/limits": {"requests_per_minute": 1},
+}
+
 
 @dataclass
 class Estate:
@@ -135,9 +141,7 @@ class Estate:
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
             "PATCH /api/v1/endpoints/{endpoint_id}/weights": {"weights": {"fp32": 5}},
             **EVENT_BODIES,
-            "POST /api/v1/admin/prices": {"sku": "inference:call", "amount": "1"},
-            "POST /api/v1/admin/prices/preview": {"sku": "inference:call", "amount": "1"},
-            "PATCH /api/v1/admin/organizations/{organization_id}/limits": {"requests_per_minute": 1},
+            **ADMIN_BODIES,
             "POST /api/v1/budgets": {**project, "amount": "10"},
             "PATCH /api/v1/budgets/{budget_id}": {"amount": "20"},
         }
