@@ -35,7 +35,6 @@ FUNCTIONS = {"operator_is_acting": OPERATOR_IS_ACTING, "operator_charged_after":
 
 def upgrade() -> None:
     op.add_column("prices", sa.Column("set_by", sa.Text(), nullable=False, server_default="system:seed"))
-    op.alter_column("prices", "set_by", server_default=None)
     op.execute("GRANT SELECT (sku, from_at, to_at) ON charges TO modelyard_auth")
     op.execute("CREATE POLICY auth ON charges FOR SELECT TO modelyard_auth USING (true)")
     op.execute("GRANT CREATE ON SCHEMA public TO modelyard_auth")

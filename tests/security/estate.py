@@ -140,8 +140,7 @@ class Estate:
             "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"taken": "over"}},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
             "PATCH /api/v1/endpoints/{endpoint_id}/weights": {"weights": {"fp32": 5}},
-            **EVENT_BODIES,
-            **ADMIN_BODIES,
+            **EVENT_BODIES | ADMIN_BODIES,
             "POST /api/v1/budgets": {**project, "amount": "10"},
             "PATCH /api/v1/budgets/{budget_id}": {"amount": "20"},
         }
