@@ -42,7 +42,6 @@ class PriceLine:
     description: str
     effective_from: datetime
     effective_to: datetime | None
-    set_by: str
     state: str
 
 
@@ -62,7 +61,6 @@ def _price(price: Price, now: datetime) -> PriceLine:
         description=price.description,
         effective_from=price.effective_from,
         effective_to=price.effective_to,
-        set_by=price.set_by,
         state="past" if over else "coming" if price.effective_from > now else "now",
     )
 
