@@ -1,7 +1,7 @@
 """`modelyard admin …`: what operators do on the machine itself, as the database role *controller*.
 
 Who may run it is whoever may read the home's secrets (or has MODELYARD_DATABASE__CONTROLLER_URL): no request can make
-an operator or change a price.
+an operator. Prices and limits are set in the console and over the API as well, by operators with a session.
 """
 
 import getpass
@@ -16,7 +16,9 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-app = typer.Typer(no_args_is_help=True, help="Run the platform: its operators, its prices.")
+    from backend.admin.schemas import LimitsChange
+
+app = typer.Typer(no_args_is_help=True, help="Run the platform: operators, prices, limits.")
 operators = typer.Typer(no_args_is_help=True, help="Who may see the admin console.")
 app.add_typer(operators, name="operators")
 
@@ -88,9 +90,65 @@ def set_price(
         raise typer.BadParameter("write a number, such as 0.000027778", param_hint="AMOUNT") from None
     with _as_controller(context, home) as session:
         at = starts.replace(tzinfo=UTC) if starts else database_now(session)
-        made = change(session, sku, price, at, description=description)
+        made = change(session, sku, price, at, description=description, by=_who())
         said = f"{sku}: ${made.amount:f} per {made.unit} from {made.effective_from.isoformat()}"
     typer.echo(said)
+
+
+@app.command("limits")
+def limits(
+    context: typer.Context,
+    organization: Annotated[str, typer.Argument(help="an organization's 12-digit account, or its id")],
+    *,
+    rate: Annotated[
+        str | None, typer.Option(help="requests per minute and credential; 0 = any number, `usual` = the platform's")
+    ] = None,
+    quota: Annotated[
+        list[str] | None, typer.Option(help="TYPE=COUNT instances at once, `*` = all types; TYPE= removes it")
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Show what bounds an organization, or set its request rate and quotas."""
+    from backend.admin import service
+    from backend.commands.output import write_json
+    from backend.commands.session import session_of
+    from backend.core.db import act_as
+
+    change = _limits_change(rate, quota or [])
+    with _as_controller(context, home) as session:
+        organization_id = service.find_organization(session, organization)
+        act_as(session, organization_id)
+        found = service.change_limits(session, _who(), organization_id, change)
+    if session_of(context).output == "json":
+        write_json(found.model_dump(mode="json"))
+        return
+    usual = "the platform's usual number of" if found.requests_per_minute is None else str(found.requests_per_minute)
+    typer.echo(f"each credential: {'any number of' if found.requests_per_minute == 0 else usual} requests per minute")
+    for name, most in found.quotas.items():
+        typer.echo(f"{'all instance types together' if name == '*' else name}: {most} at once")
+    if not found.quotas:
+        typer.echo("no quota on instances")
+
+
+def _limits_change(rate: str | None, quotas: list[str]) -> "LimitsChange":
+    """What the options say. Raises BadParameter."""
+    from pydantic import ValidationError
+
+    from backend.admin.schemas import LimitsChange
+
+    given: dict[str, object] = {}
+    if rate is not None:
+        given["requests_per_minute"] = None if rate == "usual" else rate
+    pairs = [one.partition("=") for one in quotas]
+    if any(not name or not equals for name, equals, _ in pairs):
+        raise typer.BadParameter("write TYPE=COUNT, such as local.cpu=4", param_hint="--quota")
+    given["quotas"] = {name: count or None for name, _, count in pairs}
+    try:
+        return LimitsChange.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        named = "--rate" if first["loc"][0] == "requests_per_minute" else "--quota"
+        raise typer.BadParameter(first["msg"], param_hint=named) from None
 
 
 @contextmanager
@@ -101,15 +159,15 @@ def _as_controller(context: typer.Context, home: Path | None) -> "Iterator[Sessi
     from backend.commands.output import tell_error
     from backend.commands.session import session_of
     from backend.core.db import Database, make_engine
-    from backend.core.errors import InternalFact
+    from backend.core.errors import DomainError, InternalFact
 
     output = session_of(context).output
     database = Database(make_engine(_controller_url(home), pool_size=1, name="modelyard-admin"))
     try:
         with database.unit_of_work() as session:
             yield session
-    except InternalFact as fact:
-        tell_error(fact.detail, output=output)
+    except (DomainError, InternalFact) as fact:
+        tell_error(fact.detail, output=output, hint=fact.hint if isinstance(fact, DomainError) else None)
         raise typer.Exit(1) from None
     except OperationalError:
         tell_error("the database does not answer", output=output, hint="`modelyard up` starts the platform")

@@ -54,6 +54,7 @@ ROUTERS = (
     "backend.events.api",
     "backend.lineage.api",
     "backend.billing.api",
+    "backend.admin.api",
 )
 """Modules with a `router`, in the order of their rooms."""
 

@@ -64,6 +64,13 @@ EXAMPLES: Examples = {
     "POST /api/v1/sleep-jobs": {
         "A job that only waits": {"project_id": PROJECT, "name": "nap", "parameters": {"seconds": 2}}
     },
+    "POST /api/v1/compression-jobs/estimate": {
+        "What it would take": {
+            "project_id": PROJECT,
+            "model_version_id": MODEL_VERSION,
+            "instance_type": "local.cpu",
+        }
+    },
     "POST /api/v1/endpoints": {
         "Two variants": {
             "project_id": PROJECT,
@@ -82,6 +89,18 @@ EXAMPLES: Examples = {
             "target": "https://example.com/hooks/modelyard",
             "event_types": ["job.completed", "job.failed", "endpoint.*"],
         }
+    },
+    "POST /api/v1/admin/prices/preview": {"What it would change": {"sku": "inference:call", "amount": "0.0000005"}},
+    "POST /api/v1/admin/prices": {
+        "From a later moment on": {
+            "sku": "inference:call",
+            "amount": "0.0000005",
+            "effective_from": "2100-01-01T00:00:00Z",
+        }
+    },
+    "PATCH /api/v1/admin/organizations/{organization_id}/limits": {
+        "A rate and a quota": {"requests_per_minute": 600, "quotas": {"*": 8}},
+        "As usual again": {"requests_per_minute": None, "quotas": {"*": None}},
     },
     "PATCH /api/v1/event-subscriptions/{subscription_id}": {
         "Other events": {"event_types": ["job.*"]},

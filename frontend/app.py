@@ -30,6 +30,7 @@ from frontend.backstage import Backstage
 from frontend.pages import (
     admin,
     admin_acts,
+    admin_prices,
     auth,
     budgets,
     compare,
@@ -67,6 +68,7 @@ ROOMS = (
     auth.router,
     admin.router,
     admin_acts.router,
+    admin_prices.router,
     compare.router,  # its addresses, and those of launch, are none of a job: they come before jobs
     launch.router,
     budgets.router,

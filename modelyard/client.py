@@ -2,10 +2,12 @@
 
 from typing import Any, Self
 
-from modelyard.costs import Costs
+from modelyard.costs import Budgets, Costs
 from modelyard.datasets import Datasets, Projects
 from modelyard.endpoints import Endpoints, Models
+from modelyard.events import Subscriptions
 from modelyard.jobs import CompressionJobs, Jobs, TrainingJobs
+from modelyard.organization import ApiKeys, Audit, Instances, Lineage, Members
 from modelyard.transport import Transport
 
 
@@ -22,6 +24,13 @@ class Client:
         self.models = Models(self.transport)
         self.endpoints = Endpoints(self.transport)
         self.costs = Costs(self.transport)
+        self.budgets = Budgets(self.transport)
+        self.members = Members(self.transport)
+        self.api_keys = ApiKeys(self.transport)
+        self.audit = Audit(self.transport)
+        self.instances = Instances(self.transport)
+        self.lineage = Lineage(self.transport)
+        self.subscriptions = Subscriptions(self.transport)
 
     def me(self) -> dict[str, Any]:
         """Whose key this is."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from modelyard.errors import FileUnusable
-from modelyard.room import Room
+from modelyard.room import Room, given
 from modelyard.types import Dataset, DatasetFile, DatasetImport, DatasetVersion, Project, Upload, UploadPart
 
 DEFAULT_PART_BYTES = 8 * 1024 * 1024
@@ -37,6 +37,12 @@ class Projects(Room):
     def ensure(self, name: str) -> Project:
         """The project of this name, made if there is none."""
         return next(self.list(name=name), None) or self.create(name)
+
+    def update(
+        self, project_id: str, *, description: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> Project:
+        """Change its description, or replace its tags."""
+        return self._http.patch(f"/api/v1/projects/{project_id}", given(description=description, tags=tags), Project)
 
     def delete(self, project_id: str) -> None:
         """Delete an empty project."""
@@ -68,6 +74,30 @@ class Datasets(Room):
     def get(self, dataset_id: str) -> Dataset:
         """One dataset."""
         return self._http.get(f"/api/v1/datasets/{dataset_id}", Dataset)
+
+    def update(
+        self,
+        dataset_id: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        target_column: str | None = None,
+    ) -> Dataset:
+        """Change its description or a table's target, or replace its tags."""
+        body = given(description=description, tags=tags, target_column=target_column)
+        return self._http.patch(f"/api/v1/datasets/{dataset_id}", body, Dataset)
+
+    def delete(self, dataset_id: str) -> None:
+        """Delete a dataset that nothing was made of."""
+        self._http.delete(f"/api/v1/datasets/{dataset_id}")
+
+    def read_current(self, dataset_id: str, sha256: str) -> bytes:
+        """Content of one file of the dataset as it is now."""
+        return self._http.get_bytes(f"/api/v1/datasets/{dataset_id}/files/{sha256}")
+
+    def abort_upload(self, upload_id: str) -> None:
+        """Forget an upload and its parts."""
+        self._http.delete(f"/api/v1/uploads/{upload_id}")
 
     def uploads(self, dataset_id: str) -> Iterator[Upload]:
         """Uploads of a dataset, newest first."""
@@ -179,6 +209,10 @@ class Datasets(Room):
     def version(self, version_id: str) -> DatasetVersion:
         """One version."""
         return self._http.get(f"/api/v1/dataset-versions/{version_id}", DatasetVersion)
+
+    def tag_version(self, version_id: str, tags: Mapping[str, str]) -> DatasetVersion:
+        """Replace a version's tags."""
+        return self._http.patch(f"/api/v1/dataset-versions/{version_id}", {"tags": dict(tags)}, DatasetVersion)
 
     def versions(self, dataset_id: str) -> Iterator[DatasetVersion]:
         """Versions, newest first."""

@@ -2,14 +2,15 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from modelyard.datasets import Told
 from modelyard.errors import EndpointFailed, FileUnusable, TimedOut
-from modelyard.room import Room
-from modelyard.types import Endpoint, Model, ModelFile, ModelVersion
+from modelyard.room import Room, given
+from modelyard.types import Endpoint, EndpointConfig, Model, ModelFile, ModelVersion, Replica
 
 
 class Models(Room):
@@ -23,6 +24,10 @@ class Models(Room):
         """One model."""
         return self._http.get(f"/api/v1/models/{model_id}", Model)
 
+    def update(self, model_id: str, *, description: str | None = None, tags: Mapping[str, str] | None = None) -> Model:
+        """Change its description, or replace its tags."""
+        return self._http.patch(f"/api/v1/models/{model_id}", given(description=description, tags=tags), Model)
+
     def versions(self, model_id: str) -> Iterator[ModelVersion]:
         """Versions of a model, newest first."""
         return self._http.pages(f"/api/v1/models/{model_id}/versions", ModelVersion)
@@ -30,6 +35,26 @@ class Models(Room):
     def version(self, version_id: str) -> ModelVersion:
         """One version."""
         return self._http.get(f"/api/v1/model-versions/{version_id}", ModelVersion)
+
+    def tag_version(self, version_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        """Replace a version's tags."""
+        return self._http.patch(f"/api/v1/model-versions/{version_id}", {"tags": dict(tags)}, ModelVersion)
+
+    def approve(self, version_id: str, reason: str = "") -> ModelVersion:
+        """Let it onto protected endpoints."""
+        return self._http.post(f"/api/v1/model-versions/{version_id}/approve", {"reason": reason}, ModelVersion)
+
+    def reject(self, version_id: str, reason: str = "") -> ModelVersion:
+        """Keep it off protected endpoints."""
+        return self._http.post(f"/api/v1/model-versions/{version_id}/reject", {"reason": reason}, ModelVersion)
+
+    def events(self, version_id: str) -> Sequence[dict[str, Any]]:
+        """Who approved or rejected it, when and why."""
+        return [*self._http.get(f"/api/v1/model-versions/{version_id}/events", dict[str, Any])["items"]]
+
+    def evaluation(self, version_id: str) -> dict[str, Any]:
+        """How it did on its test split: confusion matrix, every class, the worst mistakes."""
+        return self._http.get(f"/api/v1/model-versions/{version_id}/evaluation", dict[str, Any])
 
     def download(self, version_id: str, name: str) -> bytes:
         """One file of the artifact, in memory."""
@@ -100,6 +125,49 @@ class Endpoints(Room):
     def detail(self, endpoint_id: str) -> dict[str, Any]:
         """One endpoint with configs and replicas."""
         return self._http.get(f"/api/v1/endpoints/{endpoint_id}", dict[str, Any])
+
+    def update(
+        self, endpoint_id: str, *, protected: bool | None = None, tags: Mapping[str, str] | None = None
+    ) -> Endpoint:
+        """Change whether it takes approved versions only, or replace its tags."""
+        return self._http.patch(f"/api/v1/endpoints/{endpoint_id}", given(protected=protected, tags=tags), Endpoint)
+
+    def set_config(
+        self,
+        endpoint_id: str,
+        *,
+        variants: Sequence[dict[str, Any]],
+        instance_type: str = "local.cpu",
+        replica_count: int = 1,
+        processes: int = 1,
+    ) -> Endpoint:
+        """Put something else behind it: the config that answers goes on until the new one is ready."""
+        body = {
+            "variants": variants,
+            "instance_type": instance_type,
+            "replica_count": replica_count,
+            "processes": processes,
+        }
+        return self._http.put(f"/api/v1/endpoints/{endpoint_id}/config", body, Endpoint)
+
+    def configs(self, endpoint_id: str) -> Iterator[EndpointConfig]:
+        """Everything that ever stood behind it, newest first."""
+        return self._http.pages(f"/api/v1/endpoints/{endpoint_id}/configs", EndpointConfig)
+
+    def replicas(self, endpoint_id: str) -> Iterator[Replica]:
+        """Its replicas, ended ones too, newest first."""
+        return self._http.pages(f"/api/v1/endpoints/{endpoint_id}/replicas", Replica)
+
+    def events(self, endpoint_id: str) -> Sequence[dict[str, Any]]:
+        """Every change of its status, with its reason."""
+        return [*self._http.get(f"/api/v1/endpoints/{endpoint_id}/events", dict[str, Any])["items"]]
+
+    def traffic(
+        self, endpoint_id: str, *, from_at: datetime | None = None, to_at: datetime | None = None
+    ) -> dict[str, Any]:
+        """Calls, errors and latency by variant in a period; the last hour, if none is given."""
+        period = {name: at.isoformat() if at else None for name, at in (("from", from_at), ("to", to_at))}
+        return self._http.get(f"/api/v1/endpoints/{endpoint_id}/traffic", dict[str, Any], **period)
 
     def protect(self, endpoint_id: str, *, protected: bool = True) -> Endpoint:
         """Take approved model versions only, or any again."""

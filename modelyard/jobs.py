@@ -8,7 +8,7 @@ import msgspec
 
 from modelyard.errors import JobDidNotComplete, TimedOut
 from modelyard.room import Room
-from modelyard.types import Attempt, Job, LogLine, Series, Utilisation
+from modelyard.types import Attempt, CompressionEstimate, Job, LogLine, Series, TrainingEstimate, Utilisation
 
 
 class Jobs(Room):
@@ -38,6 +38,14 @@ class Jobs(Room):
         """Its tries."""
         found = self._http.get(f"/api/v1/jobs/{job_id}/attempts", dict[str, list[Attempt]])
         return found["items"]
+
+    def checkpoints(self, job_id: str) -> Sequence[dict[str, Any]]:
+        """What it can resume from, newest first."""
+        return list(self._http.get(f"/api/v1/jobs/{job_id}/checkpoints", dict[str, Any])["items"])
+
+    def events(self, job_id: str) -> Sequence[dict[str, Any]]:
+        """Every change of its status, with its reason."""
+        return list(self._http.get(f"/api/v1/jobs/{job_id}/events", dict[str, Any])["items"])
 
     def metrics(
         self,
@@ -144,9 +152,45 @@ class TrainingJobs(Room):
         }
         return self._http.post("/api/v1/training-jobs", body, Job)
 
+    def estimate(
+        self,
+        project_id: str,
+        *,
+        dataset_version_id: str,
+        hyperparameters: Mapping[str, Any] | None = None,
+        instance_type: str = "local.cpu",
+        **options: Any,  # noqa: ANN401 - options of any job
+    ) -> TrainingEstimate:
+        """What a training would take and cost, from like jobs and the prices in force. Starts nothing."""
+        body = {
+            "project_id": project_id,
+            "dataset_version_id": dataset_version_id,
+            "hyperparameters": dict(hyperparameters or {}),
+            "instance_type": instance_type,
+            **options,
+        }
+        return self._http.post("/api/v1/training-jobs/estimate", body, TrainingEstimate)
+
 
 class CompressionJobs(Room):
     """Compression."""
+
+    def estimate(
+        self,
+        project_id: str,
+        *,
+        model_version_id: str,
+        instance_type: str = "local.cpu",
+        **options: Any,  # noqa: ANN401 - options of any job
+    ) -> CompressionEstimate:
+        """What a compression would take and cost, from those that ran and the price in force. Starts nothing."""
+        body = {
+            "project_id": project_id,
+            "model_version_id": model_version_id,
+            "instance_type": instance_type,
+            **options,
+        }
+        return self._http.post("/api/v1/compression-jobs/estimate", body, CompressionEstimate)
 
     def create(
         self,

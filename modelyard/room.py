@@ -8,3 +8,8 @@ class Room:
 
     def __init__(self, transport: Transport) -> None:
         self._http = transport
+
+
+def given(**fields: object) -> dict[str, object]:
+    """The fields that were given: None = leave it as it is."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -58,6 +58,10 @@ class Transport:
         """PATCH JSON."""
         return self._write("PATCH", path, body, kind)
 
+    def put(self, path: str, body: object, kind: type[T]) -> T:
+        """PUT JSON."""
+        return self._write("PUT", path, body, kind)
+
     def put_bytes(self, path: str, content: bytes) -> None:
         """PUT raw content with its digest; doing it again is harmless."""
         headers = {

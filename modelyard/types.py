@@ -217,6 +217,29 @@ class Utilisation(msgspec.Struct, frozen=True):
     gpu_memory_bytes: list[float | None]
 
 
+class TrainingEstimate(msgspec.Struct, frozen=True):
+    """What a training is expected to take: seconds and US dollars. None = not known."""
+
+    like_jobs: int
+    seconds_low: float | None
+    seconds_high: float | None
+    price_per_second: Decimal | None
+    amount_low: Decimal | None
+    amount_high: Decimal | None
+    at_most_seconds: int
+    at_most_amount: Decimal | None
+
+
+class CompressionEstimate(msgspec.Struct, frozen=True):
+    """What a compression is expected to take: seconds and US dollars. None = not known."""
+
+    like_jobs: int
+    seconds: float | None
+    price_per_second: Decimal | None
+    amount: Decimal | None
+    at_most_amount: Decimal | None
+
+
 class ModelFile(msgspec.Struct, frozen=True):
     """A file of an artifact."""
 
@@ -327,3 +350,71 @@ class Charge(msgspec.Struct, frozen=True):
     amount: Decimal
     from_at: datetime
     to_at: datetime
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """A monthly limit on charges with what is spent; `alerts`: percents reached."""
+
+    id: str
+    project_id: str | None
+    amount: Decimal
+    alert_percents: list[int]
+    hold_at_limit: bool
+    spent: Decimal
+    alerts: list[int]
+    reached: bool
+    created_at: datetime
+    tags: dict[str, str] = {}
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """An API key. `token` is told once, when it is made."""
+
+    id: str
+    name: str
+    access_key_id: str
+    role: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    tags: dict[str, str] = {}
+    token: str | None = None
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """Somebody who is told of events. `secret` signs a webhook and is told once, when it is made."""
+
+    id: str
+    channel: str
+    target: str
+    description: str
+    event_types: list[str]
+    project_id: str | None
+    created_at: datetime
+    disabled_at: datetime | None
+    disabled_reason: str
+    failures: int
+    secret: str | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message for one subscription. `attempts` and `payload` only where one delivery was asked for."""
+
+    id: str
+    subscription_id: str
+    event_id: str
+    event_type: str
+    resource_kind: str
+    resource_id: str
+    resource_name: str
+    state: str
+    attempt_count: int
+    created_at: datetime
+    last_response_status: int | None = None
+    last_error: str = ""
+    delivered_at: datetime | None = None
+    failed_at: datetime | None = None
+    payload: dict[str, Any] = {}
+    attempts: list[dict[str, Any]] = []

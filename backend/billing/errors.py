@@ -1,6 +1,6 @@
 """Facts that stop a use case of billing."""
 
-from backend.core.errors import Forbidden, InternalFact, Invalid, NotFound
+from backend.core.errors import Conflict, Forbidden, InternalFact, Invalid, NotFound
 
 
 class UsageOverlap(InternalFact):
@@ -15,8 +15,12 @@ class PriceNotExact(InternalFact):
     """A price that is negative, not finite, or finer than nine decimals."""
 
 
-class PriceInThePast(InternalFact):
-    """The price would change what was already charged."""
+class PriceInThePast(Conflict):
+    """The price would change what was already charged, or a moment that has passed or has its price."""
+
+    code = "price_in_the_past"
+    title = "A price cannot change what has been"
+    remedy = "let it begin later"
 
 
 class BudgetNotFound(NotFound):

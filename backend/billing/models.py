@@ -34,6 +34,8 @@ class Price(Identified, Timestamped, Base):
     description: Mapped[str]
     effective_from: Mapped[datetime]
     effective_to: Mapped[datetime | None]
+    set_by: Mapped[str] = mapped_column(server_default="system:seed")
+    """Who set it: `operator:<user id>`, `host:<account of the machine>` or `system:seed`."""
 
 
 class UsageRecord(Identified, TenantOwned, Timestamped, Base):

@@ -116,6 +116,16 @@ def charged_after(session: Session, sku: str, moment: datetime) -> bool:
     return found is not None
 
 
+def charged_after_by_anyone(session: Session, sku: str, moment: datetime) -> bool:
+    """The same for the app role, which sees its own tenant's charges only: an operator's session is presented."""
+    return bool(session.scalar(select(func.operator_charged_after(sku, moment))))
+
+
+def present_operator(session: Session, token: str) -> None:
+    """Until the transaction ends, let Postgres know whose session asks: it lets an operator's write prices."""
+    session.execute(select(func.set_config("app.operator_session", token, True)))  # noqa: FBT003 - SQL's own argument
+
+
 def add_price(session: Session, price: Price) -> None:
     """Insert a price after the one before it was closed."""
     session.flush()

@@ -93,6 +93,29 @@ def show(context: typer.Context, version: VersionArgument) -> None:
         show_one(session, lookup.model_version(client, version), VERSION_LINES)
 
 
+ReasonOption = Annotated[str, typer.Option(help="why; it stands in the version's history")]
+
+
+@app.command()
+def approve(context: typer.Context, version: VersionArgument, reason: ReasonOption = "") -> None:
+    """Let a version onto protected endpoints."""
+    from modelyard import lookup
+
+    session = session_of(context)
+    with session.client() as client:
+        show_one(session, client.models.approve(lookup.model_version(client, version).id, reason), VERSION_LINES)
+
+
+@app.command()
+def reject(context: typer.Context, version: VersionArgument, reason: ReasonOption = "") -> None:
+    """Keep a version off protected endpoints."""
+    from modelyard import lookup
+
+    session = session_of(context)
+    with session.client() as client:
+        show_one(session, client.models.reject(lookup.model_version(client, version).id, reason), VERSION_LINES)
+
+
 @app.command()
 def download(
     context: typer.Context,

@@ -1,11 +1,12 @@
 """`modelyard training-jobs` (in short `train`), `compression-jobs`, `sleep-jobs`: start a job of a kind."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backend.commands.jobs import LINES
-from backend.commands.output import news, show_one
+from backend.commands.output import money, news, seconds, show_one
 from backend.commands.parameters import (
     AttemptsOption,
     InstanceTypeOption,
@@ -29,6 +30,29 @@ if TYPE_CHECKING:
 training = typer.Typer(no_args_is_help=True, help="Train a model on a dataset version.")
 compression = typer.Typer(no_args_is_help=True, help="Make a model version smaller and faster.")
 sleeping = typer.Typer(no_args_is_help=True, help="Diagnostic jobs: queue, placement, agent, sandbox and bill.")
+
+
+TRAINING_ESTIMATE = {
+    "like jobs": lambda one: one.like_jobs,
+    "takes": lambda one: _spread(one.seconds_low, one.seconds_high, seconds),
+    "costs": lambda one: _spread(one.amount_low, one.amount_high, money),
+    "per second": lambda one: None if one.price_per_second is None else money(one.price_per_second),
+    "at most": lambda one: _spread(None, one.at_most_amount, money),
+}
+COMPRESSION_ESTIMATE = {
+    "like jobs": lambda one: one.like_jobs,
+    "takes": lambda one: _spread(one.seconds, one.seconds, seconds),
+    "costs": lambda one: _spread(one.amount, one.amount, money),
+    "per second": lambda one: None if one.price_per_second is None else money(one.price_per_second),
+    "at most": lambda one: _spread(None, one.at_most_amount, money),
+}
+
+
+def _spread(low: Any, high: Any, written: Callable[[Any], str]) -> str:  # noqa: ANN401 - seconds or dollars
+    """From low to high; "not known" where no like job ran or there is no price."""
+    if high is None:
+        return "not known"
+    return written(high) if low is None or low == high else f"{written(low)} to {written(high)}"
 
 
 @training.command("create")
@@ -69,6 +93,51 @@ def train(
             tags=tags,
         )
         _tell(context, client, job, wait=wait)
+
+
+@training.command("estimate")
+def estimate_training(
+    context: typer.Context,
+    project: ProjectOption,
+    dataset: Annotated[str, typer.Option(help="dataset version: id, name:number, or name (the newest)")],
+    hyperparameter: SetOption = None,
+    instance_type: InstanceTypeOption = "local.cpu",
+    market: MarketOption = "on-demand",
+) -> None:
+    """Tell what a training would take and cost, from those like it. Starts nothing."""
+    from modelyard import lookup
+
+    hyperparameters = nested(hyperparameter, "--set")
+    with session_of(context).client() as client:
+        found = client.training_jobs.estimate(
+            lookup.project(client, project).id,
+            dataset_version_id=lookup.dataset_version(client, dataset).id,
+            hyperparameters=hyperparameters,
+            instance_type=instance_type,
+            market=market,
+        )
+        show_one(session_of(context), found, TRAINING_ESTIMATE)
+
+
+@compression.command("estimate")
+def estimate_compression(
+    context: typer.Context,
+    project: ProjectOption,
+    model_version: Annotated[str, typer.Option(help="model version: id, name:number, or name (the newest)")],
+    instance_type: InstanceTypeOption = "local.cpu",
+    market: MarketOption = "on-demand",
+) -> None:
+    """Tell what a compression would take and cost, from those that ran. Starts nothing."""
+    from modelyard import lookup
+
+    with session_of(context).client() as client:
+        found = client.compression_jobs.estimate(
+            lookup.project(client, project).id,
+            model_version_id=lookup.model_version(client, model_version).id,
+            instance_type=instance_type,
+            market=market,
+        )
+        show_one(session_of(context), found, COMPRESSION_ESTIMATE)
 
 
 @compression.command("create")

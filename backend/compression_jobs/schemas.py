@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.billing.schemas import CURRENCY, Exact
 from backend.core.fields import ResourceName
 from backend.jobs.schemas import JobRequest
 
@@ -29,3 +30,26 @@ class CompressionJobCreate(JobRequest):
     dataset_version_id: UUID | None = None
     model_name: ResourceName | None = None
     parameters: CompressionParameters = CompressionParameters()
+
+
+class CompressionEstimateRequest(CompressionJobCreate):
+    """A compression job as it would be started; its name need not be known yet."""
+
+    name: ResourceName = "estimate"
+
+
+class CompressionEstimateRead(BaseModel):
+    """What a compression job is expected to take: the median of the newest on the same instance type.
+
+    Without such jobs there is no expectation, and without a price no amount (null): what is then known is the most it
+    may cost, if every attempt runs to the limit. Money is exact.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    like_jobs: Annotated[int, Field(description="completed jobs that this is told from")]
+    seconds: float | None
+    currency: str = CURRENCY
+    price_per_second: Exact | None
+    amount: Exact | None
+    at_most_amount: Exact | None

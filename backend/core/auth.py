@@ -11,6 +11,8 @@ from backend.core.errors import Forbidden
 Role = Literal["owner", "admin", "developer", "viewer", "billing"]
 Permission = Literal["read", "write", "invoke", "manage", "billing"]
 """`invoke`: ask endpoints for inference, which costs money. Gateways know only the keys that may."""
+Need = Permission | Literal["operator"]
+"""What a route may ask for. `operator`: to run the platform itself, which no role gives and no API key has."""
 
 PERMISSIONS: dict[str, frozenset[str]] = {
     "owner": frozenset({"read", "write", "invoke", "manage", "billing"}),
@@ -52,12 +54,22 @@ class Principal:
         """How events and the audit name this caller."""
         return f"{self.kind}:{self.id}"
 
-    def allows(self, permission: Permission) -> bool:
-        """Whether role and scopes allow it."""
-        return permission in permissions_of(self.role, self.scopes)
+    @property
+    def operating(self) -> str:
+        """How the audit names this caller where it acts as an operator."""
+        return f"operator:{self.id}"
 
-    def require(self, permission: Permission) -> None:
+    def allows(self, permission: Need) -> bool:
+        """Whether role and scopes allow it; for `operator`, whether the caller is one."""
+        return self.operator if permission == "operator" else permission in permissions_of(self.role, self.scopes)
+
+    def require(self, permission: Need) -> None:
         """Raises Forbidden (403) unless role and scopes allow it."""
+        if permission == "operator" and not self.operator:
+            raise Forbidden(
+                "this is for operators of the platform, with the session of their log-in; no API key is one",
+                hint="`modelyard admin operators add` on the platform's machine makes an operator",
+            )
         if not self.allows(permission):
             raise Forbidden(
                 f"this needs the permission '{permission}', which the role '{self.role}' of this credential lacks"

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from backend.core.auth import Permission, Principal
+from backend.core.auth import Need, Principal
 from backend.core.db import Database
 from backend.core.errors import (
     ConflictingChange,
@@ -126,7 +126,7 @@ Caller = Annotated[Principal, Depends(caller, scope="function")]
 class Allowed:
     """A dependency: the caller, if it has the permission. Raises Forbidden. `core.openapi` reads the permission."""
 
-    permission: Permission
+    permission: Need
 
     async def __call__(self, principal: Caller) -> Principal:
         """The caller. Asynchronous: what never blocks needs no thread."""
@@ -138,6 +138,7 @@ Reader = Annotated[Principal, Depends(Allowed("read"))]
 Writer = Annotated[Principal, Depends(Allowed("write"))]
 Manager = Annotated[Principal, Depends(Allowed("manage"))]
 BillingReader = Annotated[Principal, Depends(Allowed("billing"))]
+Operator = Annotated[Principal, Depends(Allowed("operator"))]
 
 
 async def transaction(request: Request, _principal: Caller) -> Session:

@@ -12,7 +12,16 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import LateralFromClause
 
 from backend.fleet import states
-from backend.fleet.models import ApiUptime, Assignment, Hold, Instance, InstanceHeartbeat, Quota, UtilisationChunk
+from backend.fleet.models import (
+    ApiUptime,
+    Assignment,
+    Hold,
+    Instance,
+    InstanceHeartbeat,
+    InstanceType,
+    Quota,
+    UtilisationChunk,
+)
 
 SILENT_SECONDS = 30
 MEASURED_LATELY = timedelta(minutes=3)
@@ -91,6 +100,22 @@ def count_open(session: Session) -> Sequence[Row[UUID, str, int]]:
         .where(Instance.status != states.TERMINATED)
         .group_by(Instance.organization_id, Instance.status)
     ).all()
+
+
+def instance_types(session: Session) -> Sequence[str]:
+    """Names of all instance types."""
+    return session.scalars(select(InstanceType.name).order_by(InstanceType.name)).all()
+
+
+def count_at_price(session: Session, sku: str) -> tuple[int, int]:
+    """(instances that are not terminated, organizations they are of) that run under a SKU."""
+    row = session.execute(
+        select(func.count(), func.count(func.distinct(Instance.organization_id))).where(
+            Instance.status != states.TERMINATED,
+            func.concat("instance:", Instance.instance_type, ":", Instance.market) == sku,
+        )
+    ).one()
+    return row[0], row[1]
 
 
 def quotas(session: Session, organization_ids: Sequence[UUID]) -> Sequence[Quota]:

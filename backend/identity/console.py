@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import Row, func, or_, select
+from sqlalchemy import Row, String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.core.pagination import PageRequest, fetch_page
@@ -23,6 +23,13 @@ def page(session: Session, words: str, page: PageRequest) -> tuple[list[Organiza
 def find(session: Session, organization_id: UUID) -> Organization | None:
     """One organization."""
     return session.scalars(select(Organization).where(Organization.id == organization_id)).one_or_none()
+
+
+def find_named(session: Session, words: str) -> UUID | None:
+    """The id of the organization with this account id, or with this id."""
+    return session.scalar(
+        select(Organization.id).where(or_(Organization.account_id == words, cast(Organization.id, String) == words))
+    )
 
 
 def names(session: Session, organization_ids: Collection[UUID]) -> dict[UUID, str]:

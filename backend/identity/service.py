@@ -144,6 +144,23 @@ def requests_per_minute(database: Database, principal: Principal) -> int | None:
         return MemberRepository(session, principal.scope).organization().requests_per_minute
 
 
+def set_request_rate(session: Session, who: str, scope: Scope, per_minute: int | None) -> None:
+    """An operator's act: how many requests each credential of an organization may send in a minute.
+
+    None = the platform's usual number, 0 = any number. API processes believe what they knew for up to a minute.
+    """
+    MemberRepository(session, scope).organization().requests_per_minute = per_minute
+    audit.record(
+        session,
+        who,
+        scope,
+        action="organization.set_rate",
+        resource_kind="organization",
+        resource_id=scope.organization_id,
+        detail={"requests_per_minute": per_minute},
+    )
+
+
 def change_password(
     session: Session, security: Security, principal: Principal, *, token: str, current: str, new: str
 ) -> None:

@@ -61,6 +61,8 @@ def curl(call: Call, caller: str) -> str:
     parts = ["curl"] + ([] if call.method == "GET" else ["-X", call.method]) + [f'"$MODELYARD{call.path}"']
     if caller == "cookie":
         parts.append('-b "modelyard_session=$SESSION"')
+    elif caller == "operator":
+        parts.append('-b "modelyard_session=$OPERATORS_SESSION" -H "X-Requested-With: curl"')
     elif caller != "nobody":
         parts.append(f'-H "Authorization: Bearer {CALLERS[caller]}"')
     parts += [f"-H {json.dumps(f'{name}: {value}')}" for name, value in call.headers.items()]

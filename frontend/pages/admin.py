@@ -175,14 +175,6 @@ def list_jobs(
     return pages.respond(request, "admin/jobs.html", console_frame(platform, viewer, **context))
 
 
-@router.get("/prices")
-def list_prices(request: Request, viewer: Operating, pages: Pages, platform: Services, back: Back) -> Response:
-    """Every version of every price."""
-    with back.across() as session:
-        found = console.read_prices(session)
-    return pages.respond(request, "admin/prices.html", console_frame(platform, viewer, found=found))
-
-
 @router.get("/health")
 def show_health(request: Request, viewer: Operating, pages: Pages, platform: Services, back: Back) -> Response:
     """The platform's parts; for htmx, the part that changes."""

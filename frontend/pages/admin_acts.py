@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from backend.admin.schemas import InstanceCount, PerMinute
 from backend.audit.service import record
 from backend.billing import budgets
 from backend.core.auth import Principal
@@ -20,6 +21,7 @@ from backend.core.errors import DomainError, RouteNotFound
 from backend.core.fields import DisplayName
 from backend.fleet import console as fleet_console
 from backend.fleet import service as fleet
+from backend.identity import service as identity
 from frontend import flash, forms
 from frontend.forms import Typed
 from frontend.pages.admin import Operating, console_frame
@@ -28,25 +30,25 @@ from frontend.services import parse_id
 from frontend.views import console
 
 router = APIRouter(prefix="/admin")
-MOST_INSTANCES = 100_000
 
 
 class QuotaForm(BaseModel):
     """How many instances of a type (`*`: of all types together) an organization may have; empty = no quota."""
 
     instance_type: str = Field(min_length=1, max_length=200)
-    max_instances: int | None = Field(default=None, ge=0, le=MOST_INSTANCES)
+    max_instances: InstanceCount | None = None
+
+
+class RateForm(BaseModel):
+    """Requests per minute of each credential of an organization; empty = the platform's usual number, 0 = any."""
+
+    requests_per_minute: PerMinute | None = None
 
 
 class SuspensionForm(BaseModel):
     """Why new spending of an organization stops: its members read it."""
 
     reason: DisplayName
-
-
-def acting(operator: Principal) -> str:
-    """How the audit names an operator."""
-    return f"operator:{operator.id}"
 
 
 @router.get("/organizations/{organization_id}")
@@ -76,7 +78,7 @@ def set_quota(
         try:
             with back.within(found) as session:
                 fleet.set_quota(
-                    session, acting(viewer), Scope(found), form.request.instance_type, form.request.max_instances
+                    session, viewer.operating, Scope(found), form.request.instance_type, form.request.max_instances
                 )
             return flash.go_on(request, f"/admin/organizations/{found}", pages.say(request, "The quota was changed."))
         except DomainError as error:
@@ -84,6 +86,30 @@ def set_quota(
     context = _organization(back, viewer, found) | {"quota": form}
     framed = console_frame(platform, viewer, **context)
     return pages.respond(request, "admin/organization.html", framed, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+@router.post("/organizations/{organization_id}/rate", dependencies=[FromOurPage])
+def set_rate(
+    request: Request,
+    *,
+    viewer: Operating,
+    pages: Pages,
+    platform: Services,
+    back: Back,
+    organization_id: str,
+    typed: Typed,
+) -> Response:
+    """Set how many requests each credential of an organization may send in a minute."""
+    found, form = parse_id(organization_id), forms.parse(RateForm, typed)
+    _exists(back, found)
+    if form.request is None:
+        context = _organization(back, viewer, found) | {"rate": form}
+        framed = console_frame(platform, viewer, **context)
+        return pages.respond(request, "admin/organization.html", framed, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+    with back.within(found) as session:
+        identity.set_request_rate(session, viewer.operating, Scope(found), form.request.requests_per_minute)
+    said = pages.say(request, "The request rate was changed. It counts within a minute.")
+    return flash.go_on(request, f"/admin/organizations/{found}", said)
 
 
 @router.post("/organizations/{organization_id}/suspend", dependencies=[FromOurPage])
@@ -139,7 +165,7 @@ def drain(request: Request, viewer: Operating, pages: Pages, back: Back, instanc
 def _record(session: Session, viewer: Principal, organization_id: UUID, instance_id: UUID) -> None:
     record(
         session,
-        acting(viewer),
+        viewer.operating,
         Scope(organization_id),
         action="instance.drain",
         resource_kind="instance",
@@ -159,4 +185,6 @@ def _organization(back: Back, viewer: Principal, organization_id: UUID) -> dict[
         found = console.read_organization(session, organization_id)
     with back.tenant(viewer) as session:
         types = [one.name for one in fleet.list_instance_types(session, viewer.scope)]
-    return {"found": found, "types": types, "quota": forms.Form(), "suspension": forms.Form()}
+    usual = back.settings.api.requests_per_minute
+    blank: dict[str, object] = {name: forms.Form() for name in ("quota", "rate", "suspension")}
+    return {"found": found, "types": types, "usual": usual, **blank}

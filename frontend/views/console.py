@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from backend.billing import console as bills
 from backend.billing import costs
-from backend.billing.models import Price
 from backend.billing.pricing import list_prices
 from backend.core.clock import database_now
 from backend.core.errors import RouteNotFound
@@ -206,6 +205,8 @@ class OrganizationPage:
 
     line: OrganizationLine
     owners: Sequence[str]
+    requests_per_minute: int | None
+    """None = as many as the platform's setting says."""
     quotas: Sequence[Quota]
     holds: Sequence[tuple[str, datetime, bool]]
     """(reason, since, whether an operator placed it)."""
@@ -225,6 +226,7 @@ def read_organization(session: Session, organization_id: UUID) -> OrganizationPa
     return OrganizationPage(
         line=_lines(session, [found], database_now(session))[0],
         owners=identity.owners(session, organization_id),
+        requests_per_minute=found.requests_per_minute,
         quotas=fleet.quotas(session, [organization_id]),
         holds=[
             (one.reason, one.placed_at, one.placed_by is not None) for one in bills.open_holds(session, organization_id)
@@ -336,39 +338,6 @@ def _job(job: Job, names: Mapping[UUID, str], now: datetime) -> ConsoleJob:
         reason=failure or jobviews.plain_reason(job.status_reason, job.status) or "",
         created_at=job.created_at,
         seconds=jobviews.seconds_between(job.started_at or job.created_at, job.ended_at, now),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriceLine:
-    """A version of a price. `state`: now, past or coming."""
-
-    sku: str
-    unit: str
-    amount: Decimal
-    description: str
-    effective_from: datetime
-    effective_to: datetime | None
-    state: str
-
-
-def read_prices(session: Session) -> list[PriceLine]:
-    """Every version of every price, by SKU, the newest first."""
-    now = database_now(session)
-    found = sorted(list_prices(session, at=None), key=lambda one: one.effective_from, reverse=True)
-    return [_price(one, now) for one in sorted(found, key=lambda one: one.sku)]
-
-
-def _price(price: Price, now: datetime) -> PriceLine:
-    over = price.effective_to is not None and price.effective_to <= now
-    return PriceLine(
-        sku=price.sku,
-        unit=price.unit,
-        amount=price.amount,
-        description=price.description,
-        effective_from=price.effective_from,
-        effective_to=price.effective_to,
-        state="past" if over else "coming" if price.effective_from > now else "now",
     )
 
 

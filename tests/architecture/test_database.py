@@ -16,7 +16,8 @@ MONEY_ROOMS = ("backend/billing/",)
 SECONDS = {"claim_unrated", "rate", "whole_milliseconds"}
 """Functions of billing that take measured seconds: they become exact where they enter."""
 CROSSES_TENANTS = {
-    "backend/administration.py": "what operators do on the host: operators and prices belong to no tenant",
+    "backend/administration.py": "what operators do on the host: operators and prices are no tenant's",
+    "backend/admin/api.py": "operators read all organizations, as the role operator, which cannot write",
     "backend/billing/charging.py": "acts as the tenant whose usage is rated",
     "backend/core/http.py": "finds whose credential it is, then becomes that tenant's in the same transaction",
     "backend/core/idempotency.py": "within the caller's tenant; purging is the controller's",

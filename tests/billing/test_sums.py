@@ -81,9 +81,7 @@ def test_the_database_rounds_half_even_as_lines_do(app_database: Database) -> No
     given = values(column("amount", Numeric(38, 12)), name="given").data([(Decimal(one),) for one in AMOUNTS])
     with app_database.unit_of_work() as session:
         rows = session.execute(select(given.c.amount, rounded_to_cents(given.c.amount))).all()
-    assert {row[0]: row[1] for row in rows} == {
-        Decimal(one): rating.round_to_cents(Decimal(one)) for one in AMOUNTS
-    }
+    assert {row[0]: row[1] for row in rows} == {Decimal(one): rating.round_to_cents(Decimal(one)) for one in AMOUNTS}
 
 
 def test_a_bill_cut_short_has_the_totals_of_all_its_lines(

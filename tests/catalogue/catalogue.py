@@ -14,6 +14,7 @@ SURFACES: dict[str, tuple[Cause, ...]] = {
     "Endpoints": resources.ENDPOINTS,
     "Events and lineage": resources.EVENTS,
     "Money and machines": public.BILLING,
+    "Operators": public.ADMIN,
     "Agents": machines.AGENTS,
     "Gateways": machines.GATEWAYS,
 }

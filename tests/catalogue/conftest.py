@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from backend.billing.models import SpendingHold
 from backend.core.db import Database
 from backend.core.settings import Settings
+from backend.identity import operators
 from tests.catalogue.stages import House, agent_of
 from tests.endpoints.conftest import TYPE, World, control_context, make_world  # noqa: F401 - fixtures
 from tests.fixtures.database import Tenant
@@ -53,7 +54,8 @@ def house(
         "member_email": member.email,
         "stranger_email": stranger.email,
     }
-    tokens = _tokens(make_key, tenant) | {"cookie": _session(app, owner)}
+    operator = _operating(controller_database, make_person(tenant, role="viewer"))
+    tokens = _tokens(make_key, tenant) | {"cookie": _session(app, owner), "operator": _session(app, operator)}
     made = House(app, api_settings, controller_database, world, estate, ids, tokens)
     tokens["agent"], more = agent_of(made)
     ids |= more
@@ -69,6 +71,12 @@ def _tokens(make_key: Callable[..., str], tenant: Tenant) -> dict[str, str]:
         "expired": make_key(tenant, "owner", expires_at=yesterday),
         "unknown": "my_unknown",
     }
+
+
+def _operating(database: Database, person: Person) -> Person:
+    with database.unit_of_work() as session:
+        operators.grant(session, person.email, by="system:test")
+    return person
 
 
 def _session(app: FastAPI, person: Person) -> str:

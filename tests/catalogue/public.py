@@ -80,6 +80,14 @@ BILLING = (
     Cause("instance_not_found", get(f"/instances/{NOBODY}")),
 )  # fmt: skip
 
+ADMIN = (
+    Cause("organization_not_found", get(f"/admin/organizations/{NOBODY}/limits"), caller="operator"),
+    Cause("sku_unknown", post("/admin/prices/preview", {"sku": "bananas", "amount": "1"}), caller="operator"),
+    Cause("price_in_the_past", post("/admin/prices", {
+        "sku": "inference:call", "amount": "0.0000005", "effective_from": "2020-01-01T00:00:00Z"}), caller="operator"),
+    Cause("forbidden", post("/admin/prices", {"sku": "inference:call", "amount": "0"}), caller="owner"),
+)  # fmt: skip
+
 JOBS = (
     Cause("job_not_found", get(f"/jobs/{NOBODY}")),
     Cause("job_name_taken", post("/sleep-jobs", {**PROJECT, "name": "nap", "instance_type": "{instance_type}"})),

@@ -54,8 +54,9 @@ class House:
     def client(self, caller: str, app: FastAPI | None = None) -> TestClient:
         """A client with the credential of a caller."""
         headers = {}
-        if caller == "cookie":
-            headers["Cookie"] = f"modelyard_session={self.tokens['cookie']}"
+        if caller in {"cookie", "operator"}:
+            headers["Cookie"] = f"modelyard_session={self.tokens[caller]}"
+            headers |= {"X-Requested-With": "fetch"} if caller == "operator" else {}
         elif caller != "nobody":
             headers["Authorization"] = f"Bearer {self.tokens[caller]}"
         return TestClient(app or self.app, headers=headers, raise_server_exceptions=False)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from backend.platform.embedded_postgres import EmbeddedPostgres
 from backend.platform.embedded_valkey import EmbeddedValkey
 from backend.platform.secretsfile import home_secrets
 from backend.platform.services import Platform, services
+from docs.generators import settings as settings_page
 
 ROOT = Path(__file__).parents[2]
 CREDENTIALS = (
@@ -28,6 +30,10 @@ CREDENTIALS = (
 )
 OTHERS_SERVERS = ("postgres", "valkey")
 GUARD = "run deploy/make-secrets first"
+NOT_IN_COMPOSE = {
+    "MODELYARD_SANDBOX__UNSAFE_NO_SANDBOX": "tenants' code runs sandboxed there, or not at all",
+}
+"""Settings that the compose file neither sets nor passes through, and why."""
 
 pytestmark = pytest.mark.unit
 
@@ -56,7 +62,7 @@ def test_compose_starts_the_services_of_up_with_the_same_credentials(compose: di
     assert set(compose["services"]) == set(listed)
     for name, spec in listed.items():
         given = compose["services"][name].get("environment", {})
-        ours = {key for key in given if key.startswith(CREDENTIALS)}
+        ours = {key for key, value in given.items() if key.startswith(CREDENTIALS) and value is not None}
         assert ours == {key for key in spec.environment if key.startswith(CREDENTIALS)}, name
 
 
@@ -78,11 +84,39 @@ def _is_setting(variable: str) -> bool:
     return last in group.model_fields
 
 
+def _variables(group: type[BaseModel], prefix: str = "MODELYARD_") -> Iterator[str]:
+    """The variable of every setting."""
+    for name, field in group.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _variables(kind, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}"
+
+
+def test_every_setting_can_be_set_in_a_deployment_and_is_documented(ours: dict[str, dict[str, Any]]) -> None:
+    everything = set(_variables(Settings))
+    assert len(everything) > 50
+    passed = {variable for service in ours.values() for variable in service.get("environment", {})}
+    assert everything - passed == set(NOT_IN_COMPOSE)
+    page = settings_page.pages()["reference/settings.md"]
+    assert {variable for variable in everything if f"`{variable}`" not in page} == set()
+
+
+def test_who_acts_outside_is_told_how(ours: dict[str, dict[str, Any]], compose: dict[str, Any]) -> None:
+    """The API checks what the worker then fetches, posts and sends: both know the same choices."""
+    choices = set(compose["x-choices"])
+    for name in ("api", "worker"):
+        assert choices <= set(ours[name]["environment"]), name
+        assert "front" in ours[name]["networks"], name  # the other networks lead nowhere outside
+
+
 def test_values_are_what_the_settings_take(ours: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     for service in ours.values():
         with monkeypatch.context() as patched:
             for variable, value in service.get("environment", {}).items():
-                patched.setenv(variable, _interpolated(str(value)))
+                if value is not None:  # passed through
+                    patched.setenv(variable, _interpolated(str(value)))
             Settings()
 
 
@@ -105,7 +139,7 @@ def test_nothing_starts_without_generated_secrets(compose: dict[str, Any]) -> No
         assert rest == f":?{GUARD}" or (name.endswith("_PORT") and rest.startswith(":-")), name
     for service in compose["services"].values():
         for variable, value in service.get("environment", {}).items():
-            if re.search(r"PASSWORD|AUTH$|TOKEN$|SECRET|KEY$|ROLES__", variable):
+            if value is not None and re.search(r"PASSWORD|AUTH$|TOKEN$|SECRET|KEY$|ROLES__", variable):
                 assert re.fullmatch(r"\$\{\w+:\?.*\}", str(value)), variable
             for password in re.findall(r"://\w+:([^@]*)@", str(value)):
                 assert password.startswith("${"), variable

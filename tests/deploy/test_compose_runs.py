@@ -65,7 +65,8 @@ class Here:
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         service: dict[str, Any] = self._services[name]
-        given = {key: self.translate(str(value)) for key, value in service.get("environment", {}).items()}
+        said = {key: value for key, value in service.get("environment", {}).items() if value is not None}
+        given = {key: self.translate(str(value)) for key, value in said.items()}
         words = [self.translate(word) for word in service["command"]]
         with (self.folder / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(

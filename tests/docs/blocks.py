@@ -18,8 +18,9 @@ class Block(NamedTuple):
 
 
 def blocks_of(page: str) -> list[Block]:
-    """All fenced blocks of `docs/<page>.md`."""
-    return [Block(*found) for found in _BLOCK.findall((PAGES / f"{page}.md").read_text())]
+    """All fenced blocks of `docs/<page>.md`, or of the README."""
+    path = ROOT / "README.md" if page == "README" else PAGES / f"{page}.md"
+    return [Block(*found) for found in _BLOCK.findall(path.read_text())]
 
 
 def script_of(page: str) -> str:

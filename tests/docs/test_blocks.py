@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,17 @@ HOW_TO = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Environment of a shell with `.venv` activated, beside a platform that runs."""
+@contextmanager
+def beside_a_platform(folder: Path) -> Iterator[dict[str, str]]:
+    """Environment of a shell in `folder` with `.venv` activated, beside a platform of its own that runs."""
     platform: RunningPlatform = new_running_platform(RHYTHM)
-    folder = tmp_path_factory.mktemp("reader")
     programs = folder / "bin"
     programs.mkdir()
     _program(programs / "python", f'exec {sys.executable} "$@"')
     _program(programs / "modelyard", f'exec {sys.executable} -m backend.cli "$@"')
     try:
         platform.up()
+        (folder / ".modelyard").symlink_to(platform.home)
         yield platform.environment() | {
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -45,6 +46,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         platform.discard()
 
 
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The reader of the documentation, from page to page."""
+    with beside_a_platform(tmp_path_factory.mktemp("reader")) as shell:
+        yield shell
+
+
 def _program(path: Path, line: str) -> None:
     path.write_text(f"#!/bin/sh\n{line}\n")
     path.chmod(0o755)
@@ -52,9 +60,19 @@ def _program(path: Path, line: str) -> None:
 
 @pytest.mark.parametrize("page", [*TOUR, *HOW_TO])
 def test_the_blocks_do_what_the_page_says(reader: dict[str, str], page: str) -> None:
+    follow(reader, page)
+
+
+def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
+    with beside_a_platform(tmp_path) as shell:
+        follow(shell, "README")
+
+
+def follow(shell: dict[str, str], page: str) -> None:
+    """Type all of a page; every command must succeed."""
     ended = subprocess.run(
         ["/bin/bash", "-c", script_of(page)],
-        cwd=reader["PWD"], env=reader, capture_output=True, text=True, check=False, timeout=280,
+        cwd=shell["PWD"], env=shell, capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
     assert ended.returncode == 0, f"{ended.stdout[-3000:]}\n---\n{ended.stderr[-3000:]}"
 

@@ -20,10 +20,10 @@ from backend.core.auth import Principal
 from backend.core.db import Database
 from backend.core.ids import new_id
 from backend.core.ticks import BEAT, Run, note
-from backend.fleet.models import Instance, Quota
+from backend.fleet.models import Instance, InstanceType, Quota
 from backend.identity import operators
 from backend.jobs import states
-from frontend.pages import admin, admin_acts
+from frontend.pages import admin, admin_acts, admin_prices
 from tests.frontend.conftest import Member
 from tests.frontend.test_dashboard import HTML, enter
 from tests.frontend.test_pages import parse
@@ -31,7 +31,7 @@ from tests.frontend.test_pages import parse
 pytestmark = pytest.mark.integration
 ROUTES = [
     (method, route)
-    for router in (admin.router, admin_acts.router)
+    for router in (admin.router, admin_acts.router, admin_prices.router)
     for route in router.routes
     if isinstance(route, APIRoute)
     for method in sorted(route.methods or ())
@@ -297,6 +297,61 @@ def test_prices_say_which_version_is_in_force(
     text = visitor.get("/admin/prices").text
     assert text.index("$7.20 an hour") < text.index("$3.60 an hour")
     assert "from a later day" in text
+
+
+def test_a_price_is_looked_at_and_then_set(
+    visitor: TestClient, operator: Member, app_database: Database, controller_database: Database
+) -> None:
+    shape = f"test.{new_id()}"
+    with controller_database.unit_of_work() as session:
+        session.add(InstanceType(name=shape, provider="local", vcpus=1.0, memory_bytes=2**30, description="test"))
+    enter(visitor, operator)
+    sku = f"instance:{shape}:spot"
+    typed = {"csrf_token": token(visitor), "sku": sku, "amount": "0.0005", "effective_from": "", "description": ""}
+    assert visitor.post("/admin/prices", data=typed).status_code == 303
+    typed |= {"amount": "0.001", "effective_from": "2090-01-01T00:00"}
+    looked = visitor.post("/admin/prices/check", data=typed)
+    assert looked.status_code == 200
+    assert looked.text.index("$1.80 an hour") < looked.text.index("$3.60 an hour")
+    assert f"modelyard admin set-price {sku} 0.001 --from 2090-01-01T00:00:00Z" in looked.text
+    fields = parse(looked.text).fields
+    assert {name: fields[name] for name in typed} == typed | {"csrf_token": fields["csrf_token"]}
+    assert visitor.post("/admin/prices", data=fields).headers["location"] == "/admin/prices"
+    with app_database.unit_of_work(operator.tenant.scope) as session:
+        found = [one for one in billing.list_prices(session, at=None) if one.sku == sku]
+        assert [(one.amount, one.set_by) for one in found] == [
+            (Decimal("0.0005"), f"operator:{operator.user_id}"),
+            (Decimal("0.001"), f"operator:{operator.user_id}"),
+        ]
+    assert acts(app_database, operator)[-1] == (f"operator:{operator.user_id}", "price.set")
+    for path in ("/admin/prices", "/admin/prices/check"):
+        for wrong in (
+            {"amount": "-1"}, {"amount": "1e-12"}, {"amount": ""}, {"sku": "bananas"}, {"effective_from": "soon"},
+            {"effective_from": "2020-01-01T00:00"}, {"effective_from": "2090-01-01T00:00", "amount": "7"},
+        ):  # fmt: skip
+            if path.endswith("check") and wrong.get("amount") == "7":
+                continue
+            given = typed | {"effective_from": ""} | wrong
+            answer = visitor.post(path, data=given)
+            assert answer.status_code == 422, (path, wrong)
+            assert 'role="alert"' in answer.text
+            assert f'value="{given["effective_from"]}"' in answer.text
+
+
+def test_a_request_rate_is_set_and_taken_back(
+    visitor: TestClient, operator: Member, victim: Member, app_database: Database
+) -> None:
+    enter(visitor, operator)
+    path = f"/admin/organizations/{victim.tenant.organization_id}"
+    assert "As usual: each credential may send 6000 requests" in visitor.get(path).text
+    for typed, said in (("120", "may send 120 requests"), ("0", "any number of requests"), ("", "As usual")):
+        given = {"csrf_token": token(visitor), "requests_per_minute": typed}
+        assert visitor.post(f"{path}/rate", data=given).status_code == 303
+        assert said in visitor.get(path).text
+    assert acts(app_database, victim)[-1] == (f"operator:{operator.user_id}", "organization.set_rate")
+    for wrong in ("-1", "many", "9" * 30):
+        answer = visitor.post(f"{path}/rate", data={"csrf_token": token(visitor), "requests_per_minute": wrong})
+        assert (answer.status_code, f'value="{wrong}"' in answer.text) == (422, True)
 
 
 def test_garbage_is_never_our_fault(visitor: TestClient, operator: Member) -> None:

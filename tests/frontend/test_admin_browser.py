@@ -117,6 +117,25 @@ def test_an_operator_finds_the_console_and_suspends_an_organization(
 
 
 @pytest.mark.parametrize("width", [1440, 390])
+def test_a_price_is_changed_in_two_steps(browser: Browser, address: str, operator: Member, width: int) -> None:
+    with visiting(browser, address, width=width) as (page, complaints):
+        log_in(page, operator.email, PASSWORD, to="/admin/prices")
+        page.get_by_label("SKU").select_option("inference:call")
+        page.get_by_label("Price of a unit").fill("-1")
+        page.get_by_role("button", name="See what it changes").click()
+        expect(page.locator(".field-error")).to_contain_text("at least 0")
+        page.get_by_label("Price of a unit").fill("0.0000005")
+        page.get_by_label("From").fill(f"21{width % 100:02}-01-01T00:00")
+        page.get_by_role("button", name="See what it changes").click()
+        expect(page.locator(".going")).to_contain_text("$0.5000 a million")
+        assert axe(page) == []
+        assert overflow(page) <= 0
+        page.get_by_role("button", name="Set the price from that moment").click()
+        expect(page.locator("#toasts")).to_contain_text("inference:call has its new price.")
+        assert [one for one in complaints if "422" not in one] == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
 def test_every_page_is_accessible_and_fits(browser: Browser, address: str, operator: Member, width: int) -> None:
     with visiting(browser, address, width=width) as (page, complaints):
         log_in(page, operator.email, PASSWORD, to="/")

@@ -74,6 +74,12 @@ EVENT_BODIES = {
     "PATCH /api/v1/event-subscriptions/{subscription_id}": {"description": "taken over"},
 }
 
+ADMIN_BODIES = {
+    "POST /api/v1/admin/prices": {"sku": "inference:call", "amount": "1"},
+    "POST /api/v1/admin/prices/preview": {"sku": "inference:call", "amount": "1"},
+    "PATCH /api/v1/admin/organizations/{organization_id}/limits": {"requests_per_minute": 1},
+}
+
 
 @dataclass
 class Estate:
@@ -129,11 +135,12 @@ class Estate:
             },
             "POST /api/v1/training-jobs/estimate": {**job, "dataset_version_id": self.ids["version_id"]},
             "POST /api/v1/compression-jobs": {**job, "model_version_id": self.model_version_id},
+            "POST /api/v1/compression-jobs/estimate": {**job, "model_version_id": self.model_version_id},
             "POST /api/v1/endpoints": {**project, **config, "name": "another"},
             "PATCH /api/v1/endpoints/{endpoint_id}": {"tags": {"taken": "over"}},
             "PUT /api/v1/endpoints/{endpoint_id}/config": config,
             "PATCH /api/v1/endpoints/{endpoint_id}/weights": {"weights": {"fp32": 5}},
-            **EVENT_BODIES,
+            **EVENT_BODIES | ADMIN_BODIES,
             "POST /api/v1/budgets": {**project, "amount": "10"},
             "PATCH /api/v1/budgets/{budget_id}": {"amount": "20"},
         }
@@ -148,7 +155,10 @@ def _created(answer: Any) -> str:
 def build_estate(client: TestClient, world: World, member_id: UUID, instance_id: UUID) -> Estate:
     """One of everything, made through the API where the API makes it."""
     tenant = world.tenant
-    estate = Estate(tenant, {"project_id": str(tenant.project_id), "user_id": str(member_id), "month": "2026-01"})
+    ours = {"organization_id": str(tenant.organization_id)}
+    estate = Estate(
+        tenant, ours | {"project_id": str(tenant.project_id), "user_id": str(member_id), "month": "2026-01"}
+    )
     ids = estate.ids
     ids["instance_id"] = str(instance_id)
     ids["key_id"] = _created(client.post(f"{API}/api-keys", json={"name": "theirs"}))

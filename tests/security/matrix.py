@@ -36,12 +36,18 @@ def expected(operation: Operation, credential: str) -> Expected:
         return "public"
     if credential in NOBODIES:
         return "unauthorized"
-    if credential == "cookie alone":
-        return "cross_site_request" if operation.method in MUTATING else "allowed"
-    if credential == "stranger":
+    if credential == "cookie alone" and operation.method in MUTATING:
+        return "cross_site_request"
+    if credential == "stranger" and permission != "operator":
         return "not found" if operation.resources else "own only"
-    held = permissions_of("owner", NARROWED[credential]) if credential in NARROWED else PERMISSIONS[credential]
-    return "allowed" if permission == "any" or permission in held else "forbidden"
+    return "allowed" if permission in {"any", *_held(credential)} else "forbidden"
+
+
+def _held(credential: str) -> frozenset[str]:
+    """Permissions of a credential: `operator` is in no role. The cookie is an owner's, and so is the stranger."""
+    if credential in NARROWED:
+        return permissions_of("owner", NARROWED[credential])
+    return PERMISSIONS.get(credential, PERMISSIONS["owner"])
 
 
 def cells(operations: list[Operation], credential: str) -> list[Cell]:

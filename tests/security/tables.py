@@ -18,11 +18,11 @@ OF_NO_TENANT = {
     "gateways": "tokens of the platform's own gateways; the app cannot read them",
     "instance_types": "shapes, the same for all",
     "operators": "who may see the admin console; the app can neither read nor write it",
-    "prices": "prices, the same for all",
     "route_table": "all tenants' routes, for gateways only; the app cannot read it",
 }
 """Tables without row-level security, and why."""
 BY_ANOTHER_COLUMN = {
+    "prices": "prices, the same for all: everybody reads, an operator's session writes",
     "organizations": "the tenant itself: its id is compared",
     "users": "people, who may be members of several organizations: seen through memberships",
 }
