@@ -13,7 +13,8 @@ HEAD = """# Errors of the data plane
 Endpoints answer as the Open Inference Protocol says: a status, and `{"error": "what is wrong"}`. Each request below is
 sent by a test to a gateway with the endpoints `digits` (one input, FP32, [-1, 4]), `types` (an input of each
 datatype), `table` (a lookup that knows four rows), `asleep` (none of its replicas is up), `paused` (no variant has
-a weight), `words` (an input of strings), `pictures` (UINT8 [-1, 1, 4, 4]) and `fixed` (an input FP32 [2, 4]). 401 and 405 say in a
+a weight), `words` (an input of strings), `pictures` (UINT8 [-1, 1, 4, 4]) and `fixed` (an input FP32 [2, 4]).
+401 and 405 say in a
 header what is wanted; 503 says in `Retry-After` when to ask again.
 
 At SageMaker Runtime's address (`POST /endpoints/NAME/invocations`) an error has that protocol's shape: its type in
