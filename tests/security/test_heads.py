@@ -101,7 +101,9 @@ def test_chunks_that_are_none(body: bytes) -> None:
 
 
 def test_an_error_quotes_a_stranger_in_its_body_alone() -> None:
-    said = answers.error(404, "there is no endpoint 'x\r\nSet-Cookie: a=b\r\n\r\n<script>'", keep_alive=True)
-    head, _, body = said.partition(b"\r\n\r\n")
-    assert b"Set-Cookie" not in head
-    assert b"\r\n" not in body
+    refused = RequestError(404, "there is no endpoint 'x\r\nSet-Cookie: a=b\r\n\r\n<script>'")
+    for invocation in (False, True):
+        said = answers.refusal(refused, invocation=invocation, keep_alive=True)
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert b"Set-Cookie" not in head
+        assert b"\r\n" not in body
