@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from modelyard.event_types import Delivery, Subscription
 from modelyard.room import Room, given
-from modelyard.types import Delivery, Subscription
 
 
 class Subscriptions(Room):
