@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2_fragments import render_block
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -82,13 +83,23 @@ class Renderer:
         book = phrases.phrasebook(language)
         environment.filters.update(said=book.say, sentence=partial(phrases.sentence, book))
         environment.globals.update(
-            asset=self.asset, language=language, languages=i18n.LANGUAGES, html_language=language.replace("_", "-")
+            asset=self.asset,
+            module=self.module,
+            language=language,
+            languages=i18n.LANGUAGES,
+            html_language=language.replace("_", "-"),
         )
         return environment
 
     def asset(self, name: str) -> str:
         """The address of a bundled file."""
         return f"/static/{self._manifest[name]}"
+
+    def module(self, name: str) -> Markup:
+        """The tags of a script that draws: what it imports is asked for at once, not after it was read."""
+        imports = self._manifest.get(f"{name}:imports", "").split()
+        preloads = [Markup('<link rel="modulepreload" href="/static/{}">').format(each) for each in imports]
+        return Markup("").join([*preloads, Markup('<script type="module" src="{}"></script>').format(self.asset(name))])
 
     def language(self, request: Request) -> str:
         """The language of a request."""

@@ -78,7 +78,7 @@ FIGURES = {
 PAGE = """{% extends "layouts/base.html" %}
 {% from "components/figure.html" import figure with context %}
 {% block title %}Figures{% endblock %}
-{% block head %}<script src="{{ asset('figures.js') }}" defer></script>{% endblock %}
+{% block head %}{{ module('figures.js') }}{% endblock %}
 {% block body %}<main><h1>Figures</h1><h2>All</h2><button type="button" data-theme-switch>Theme</button>
 <div class="charts">{% for name in names %}{{ figure(name, name ~ " shown", "/points/" ~ name) }}{% endfor %}</div>
 </main>

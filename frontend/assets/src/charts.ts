@@ -1,12 +1,7 @@
 // Live training curves: polls the job's metrics until they are final and draws one ECharts per metric.
-import { LineChart } from "echarts/charts";
-import { GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
-import { connect, init, use, type ECharts } from "echarts/core";
-import { CanvasRenderer } from "echarts/renderers";
+import { connect, init, type ECharts } from "./echarts";
 import { best, csv, number, smooth, tick, type Chart, type Curves, type Point, type Series } from "./curves";
 import { colour, crosshair, font, legendLook, save, savePicture, tip, tooltipLook } from "./drawing";
-
-use([LineChart, GridComponent, TooltipComponent, LegendComponent, CanvasRenderer]);
 
 const group = "training";
 const drawn = new Map<string, ECharts>();

@@ -1,17 +1,10 @@
 // Draws every `figure[data-figure]` of the page from the document at its address (frontend/figures.py), and asks
 // again every few seconds until the document is final. Figures that htmx brings later are drawn too.
-import { BarChart, HeatmapChart, LineChart, ScatterChart, TreemapChart } from "echarts/charts";
-import { GridComponent, LegendComponent, TitleComponent, TooltipComponent, VisualMapComponent } from "echarts/components";
-import { connect, init, use, type ECharts } from "echarts/core";
-import { LabelLayout } from "echarts/features";
-import { CanvasRenderer } from "echarts/renderers";
+import { connect, init, type ECharts } from "./echarts";
 import { colour, save, savePicture } from "./drawing";
 import { csv, isEmpty, type Figure } from "./figuredata";
 import { option } from "./figurekinds";
 import { stripsHeight } from "./strips";
-
-use([BarChart, HeatmapChart, LineChart, ScatterChart, TreemapChart]);
-use([GridComponent, LegendComponent, TitleComponent, TooltipComponent, VisualMapComponent, LabelLayout, CanvasRenderer]);
 
 const PAUSE_MS = 5000;
 const PAUSE_AFTER_ERROR_MS = 15_000;
