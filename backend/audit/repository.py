@@ -80,7 +80,7 @@ class UnscopedAuditRepository:
             query = query.where(AuditEvent.organization_id == organization_id)
         if action:
             query = query.where(AuditEvent.action.startswith(action, autoescape=True))
-        return fetch_page(self._session, query, page, keys=[AuditEvent.id])
+        return fetch_page(self._session, query, page, keys=[AuditEvent.id], sorts={"at": [AuditEvent.id]})
 
     def of(self, organization_id: UUID) -> AuditRepository:
         """The events of one organization."""

@@ -7,9 +7,10 @@ secret, and one that was made up answers 422. Sort keys are NOT NULL columns tha
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -27,6 +28,8 @@ _SMALLEST_BIGINT, _LARGEST_BIGINT = -(2**63), 2**63 - 1
 
 T = TypeVar("T")
 Row = TypeVar("Row")
+Sorts = Mapping[str, Sequence[InstrumentedAttribute[Any]]]
+"""Sort columns by the name of the order; each with an index behind it, or of a table that stays small."""
 
 
 class InvalidCursor(Invalid):
@@ -46,10 +49,11 @@ class Page(BaseModel, Generic[T]):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """How many rows, and after which."""
+    """How many rows, after which, and in which order: a name that the list knows, descending after `-`."""
 
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
+    sort: str | None = None
 
 
 @may_raise(InvalidCursor)
@@ -71,12 +75,17 @@ def fetch_page(
     *,
     keys: Sequence[InstrumentedAttribute[Any]],
     descending: bool = True,
+    sorts: Sorts = MappingProxyType({}),
 ) -> tuple[list[Row], str | None]:
     """Rows of one page of `statement` (which selects one entity), and the cursor of the next page.
 
-    `keys`: sort columns of that entity, most significant first, NOT NULL, the last one unique.
+    `keys`: sort columns of that entity, most significant first, NOT NULL, the last one unique; `sorts`: such columns
+    by the names that `page.sort` may have instead. A sort that the list does not know changes nothing.
     Raises InvalidCursor (422).
     """
+    wanted = (page.sort or "").removeprefix("-")
+    if wanted in sorts:
+        keys, descending = sorts[wanted], (page.sort or "").startswith("-")
     rows = list(session.scalars(_from_place(statement, page, keys, descending=descending).limit(page.limit + 1)))
     if len(rows) <= page.limit:
         return rows, None

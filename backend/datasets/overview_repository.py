@@ -8,8 +8,10 @@ from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.core.db import Scope
-from backend.core.pagination import PageRequest, fetch_page
+from backend.core.pagination import PageRequest, Sorts, fetch_page
 from backend.datasets.models import Dataset, DatasetFile, DatasetVersion, Upload, UploadPart
+
+DATASET_SORTS: Sorts = {"name": [Dataset.name, Dataset.id], "created_at": [Dataset.id]}
 
 
 class OverviewRepository:
@@ -34,7 +36,7 @@ class OverviewRepository:
             query = query.where(Dataset.kind == kind)
         if text is not None:
             query = query.where(Dataset.name.icontains(text, autoescape=True))
-        return fetch_page(self._session, query, page, keys=[Dataset.id])
+        return fetch_page(self._session, query, page, keys=[Dataset.id], sorts=DATASET_SORTS)
 
     def file_counts(self, dataset_ids: Collection[UUID]) -> dict[UUID, int]:
         """Files of each of these datasets; absent = none."""

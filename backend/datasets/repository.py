@@ -69,7 +69,7 @@ class ImportRepository:
     def page(self, page: PageRequest, *, dataset_id: UUID) -> tuple[list[DatasetImport], str | None]:
         """One page of a dataset's imports, newest first, and the next page's cursor."""
         query = select(DatasetImport).where(self._own, DatasetImport.dataset_id == dataset_id)
-        return fetch_page(self._session, query, page, keys=[DatasetImport.id])
+        return fetch_page(self._session, query, page, keys=[DatasetImport.id], sorts={"created_at": [DatasetImport.id]})
 
 
 class DatasetRepository:
@@ -263,10 +263,14 @@ class DatasetRepository:
         query = select(Upload).where(self._own(Upload), Upload.id == upload_id)
         return self.session.scalars(query.with_for_update() if lock else query).one_or_none()
 
-    def uploads(self, page: PageRequest, *, dataset_id: UUID) -> tuple[list[Upload], str | None]:
+    def uploads(
+        self, page: PageRequest, *, dataset_id: UUID, status: str | None = None
+    ) -> tuple[list[Upload], str | None]:
         """One page of a dataset's uploads, newest first, and the next page's cursor."""
         query = select(Upload).where(self._own(Upload), Upload.dataset_id == dataset_id)
-        return fetch_page(self.session, query, page, keys=[Upload.id])
+        if status is not None:
+            query = query.where(Upload.status == status)
+        return fetch_page(self.session, query, page, keys=[Upload.id], sorts={"created_at": [Upload.id]})
 
     def is_expired(self, upload: Upload) -> bool:
         """Whether the upload was open for too long, by Postgres's clock."""
@@ -336,4 +340,5 @@ class DatasetRepository:
     def versions(self, page: PageRequest, *, dataset_id: UUID) -> tuple[list[DatasetVersion], str | None]:
         """One page of a dataset's versions, newest first, and the next page's cursor."""
         query = select(DatasetVersion).where(self._own(DatasetVersion), DatasetVersion.dataset_id == dataset_id)
-        return fetch_page(self.session, query, page, keys=[DatasetVersion.number])
+        keys = [DatasetVersion.number]
+        return fetch_page(self.session, query, page, keys=keys, sorts={"number": keys})

@@ -99,11 +99,14 @@ def get_upload(session: Session, scope: Scope, upload_id: UUID) -> tuple[Upload,
 
 
 def list_uploads(
-    session: Session, scope: Scope, dataset_id: UUID, page: PageRequest
+    session: Session, scope: Scope, dataset_id: UUID, page: PageRequest, *, status: str | None = None
 ) -> tuple[list[Upload], str | None]:
-    """One page of a dataset's uploads, newest first, and the next page's cursor. Raises DatasetNotFound."""
+    """One page of a dataset's uploads, newest first, and the next page's cursor; `status` None = any.
+
+    Raises DatasetNotFound.
+    """
     get_dataset(session, scope, dataset_id)
-    return DatasetRepository(session, scope).uploads(page, dataset_id=dataset_id)
+    return DatasetRepository(session, scope).uploads(page, dataset_id=dataset_id, status=status)
 
 
 def expected_part_bytes(session: Session, scope: Scope, upload_id: UUID, number: int) -> int:

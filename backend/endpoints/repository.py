@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from backend.core.db import Scope
 from backend.core.lifecycle import Event
 from backend.core.names import find_named
-from backend.core.pagination import PageRequest, fetch_page
+from backend.core.pagination import PageRequest, Sorts, fetch_page
 from backend.endpoints import states
 from backend.endpoints.models import (
     Endpoint,
@@ -24,6 +24,8 @@ from backend.endpoints.models import (
     Replica,
 )
 from backend.registry.models import ModelVersion
+
+ENDPOINT_SORTS: Sorts = {"name": [Endpoint.name, Endpoint.id], "created_at": [Endpoint.created_at, Endpoint.id]}
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class EndpointRepository:
             query = query.where(Endpoint.name.icontains(where.name_contains, autoescape=True))
         alive = Endpoint.status != states.DELETED
         query = query.where(alive if where.status is None else Endpoint.status == where.status)
-        return fetch_page(self._session, query, page, keys=(Endpoint.created_at, Endpoint.id))
+        keys = (Endpoint.created_at, Endpoint.id)
+        return fetch_page(self._session, query, page, keys=keys, sorts=ENDPOINT_SORTS)
 
     def config(self, config_id: UUID) -> EndpointConfig:
         """One config."""

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session, aliased
 
 from backend.core.db import Scope
 from backend.core.lifecycle import Event, OutboxEvent
-from backend.core.pagination import PageRequest, fetch_page
+from backend.core.pagination import PageRequest, Sorts, fetch_page
 from backend.events.models import EventDelivery, EventDeliveryAttempt, EventSubscription
 
+DELIVERY_SORTS: Sorts = {"created_at": [EventDelivery.created_at, EventDelivery.id]}
 PUBLISH_LOCK = 0x4D59_0002
 """One publisher at a time in the whole cluster, so that deliveries are made in the outbox's order."""
 MOST_ATTEMPTS = 100
@@ -119,7 +120,8 @@ class EventRepository:
             query = query.where(EventDelivery.event_type == where.event_type)
         if where.resource_id is not None:
             query = query.where(EventDelivery.resource_id == where.resource_id)
-        return fetch_page(self._session, query, page, keys=[EventDelivery.created_at, EventDelivery.id])
+        keys = DELIVERY_SORTS["created_at"]
+        return fetch_page(self._session, query, page, keys=keys, sorts=DELIVERY_SORTS)
 
     def attempts(self, delivery_id: UUID) -> Sequence[EventDeliveryAttempt]:
         """The last hundred, first to last."""

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Row, String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from backend.core.pagination import PageRequest, fetch_page
+from backend.core.pagination import PageRequest, Sorts, fetch_page
 from backend.identity.models import Membership, Operator, Organization, User
 
 
@@ -17,7 +17,8 @@ def page(session: Session, words: str, page: PageRequest) -> tuple[list[Organiza
         query = query.where(
             or_(Organization.name.icontains(words, autoescape=True), Organization.account_id.startswith(words))
         )
-    return fetch_page(session, query, page, keys=[Organization.id])
+    sorts: Sorts = {"name": [Organization.name, Organization.id], "created_at": [Organization.id]}
+    return fetch_page(session, query, page, keys=[Organization.id], sorts=sorts)
 
 
 def find(session: Session, organization_id: UUID) -> Organization | None:

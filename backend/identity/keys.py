@@ -114,24 +114,30 @@ def secret_purpose(key_id: UUID) -> str:
 
 
 def list_keys(
-    session: Session, principal: Principal, page: PageRequest, *, include_revoked: bool = False
+    session: Session, principal: Principal, page: PageRequest, *, include_revoked: bool = False, text: str = ""
 ) -> tuple[list[ApiKey], str | None]:
-    """One page of the keys the caller may see, newest first."""
+    """One page of the keys the caller may see, newest first; `text` = what a name holds."""
     keys = ApiKeyRepository(session, principal.scope)
     if principal.allows("manage"):
-        return keys.list_keys(page, include_revoked=include_revoked)
+        return keys.list_keys(page, include_revoked=include_revoked, words=text)
     user_id = user_behind(session, principal)
     if user_id is None:
         return [], None
-    return keys.list_keys(page, made_by=user_id, include_revoked=include_revoked)
+    return keys.list_keys(page, made_by=user_id, include_revoked=include_revoked, words=text)
 
 
-def revoke_key(session: Session, principal: Principal, key_id: UUID) -> None:
-    """Revoke a key; one that is revoked stays so. Raises ApiKeyNotFound, also for another's key."""
+def get_key(session: Session, principal: Principal, key_id: UUID) -> ApiKey:
+    """A key that the caller may see. Raises ApiKeyNotFound, also for another's key."""
     key = ApiKeyRepository(session, principal.scope).find(key_id)
     mine = key is not None and key.created_by is not None and key.created_by == user_behind(session, principal)
     if key is None or not (mine or principal.allows("manage")):
         raise ApiKeyNotFound(f"there is no API key {key_id}")
+    return key
+
+
+def revoke_key(session: Session, principal: Principal, key_id: UUID) -> None:
+    """Revoke a key; one that is revoked stays so. Raises ApiKeyNotFound, also for another's key."""
+    key = get_key(session, principal, key_id)
     if key.revoked_at is None:
         _revoke(session, principal, key, "asked for")
 

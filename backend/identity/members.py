@@ -27,10 +27,10 @@ class NewMember:
 
 
 def list_members(
-    session: Session, principal: Principal, page: PageRequest
+    session: Session, principal: Principal, page: PageRequest, *, text: str = ""
 ) -> tuple[list[tuple[Membership, User]], str | None]:
-    """One page of members, oldest first."""
-    return MemberRepository(session, principal.scope).list_members(page)
+    """One page of members, oldest first; `text` = what a name or address holds."""
+    return MemberRepository(session, principal.scope).list_members(page, text)
 
 
 def get_member(session: Session, principal: Principal, user_id: UUID) -> tuple[Membership, User]:

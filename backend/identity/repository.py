@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import Row, delete, exists, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.core.db import TENANT_SETTING, Scope
-from backend.core.pagination import PageRequest, fetch_page
+from backend.core.pagination import PageRequest, Sorts, fetch_page
 from backend.identity.models import ApiKey, LoginSession, Membership, Operator, Organization, OrganizationKey, User
 
 # One round trip: whose the credential is, and row-level security sees that tenant (as `core.db.set_tenant` does).
@@ -121,9 +121,9 @@ class ApiKeyRepository:
         )
 
     def list_keys(
-        self, page: PageRequest, *, made_by: UUID | None = None, include_revoked: bool
+        self, page: PageRequest, *, made_by: UUID | None = None, include_revoked: bool, words: str = ""
     ) -> tuple[list[ApiKey], str | None]:
-        """Newest first, without those of sessions; `made_by` = only that user's."""
+        """Newest first, without those of sessions; `made_by` = only that user's; `words` = what a name holds."""
         statement = select(ApiKey).where(
             ApiKey.organization_id == self._scope.organization_id, ApiKey.session_id.is_(None)
         )
@@ -131,7 +131,11 @@ class ApiKeyRepository:
             statement = statement.where(ApiKey.created_by == made_by)
         if not include_revoked:
             statement = statement.where(ApiKey.revoked_at.is_(None))
-        return fetch_page(self._session, statement, page, keys=[ApiKey.created_at, ApiKey.id])
+        if words:
+            statement = statement.where(ApiKey.name.icontains(words, autoescape=True))
+        newest = [ApiKey.created_at, ApiKey.id]
+        sorts: Sorts = {"name": [ApiKey.name, ApiKey.id], "created_at": newest}
+        return fetch_page(self._session, statement, page, keys=newest, sorts=sorts)
 
     def key_of_session(self, session_id: UUID) -> ApiKey | None:
         """The session's key that works the longest; the session is locked, so that two callers make one."""
@@ -264,15 +268,15 @@ class MemberRepository:
         member = self._session.scalars(mine.where(Membership.user_id == user_id).with_for_update()).one_or_none()
         return member, len(owners)
 
-    def list_members(self, page: PageRequest) -> tuple[list[tuple[Membership, User]], str | None]:
-        """Oldest member first."""
-        rows, cursor = fetch_page(
-            self._session,
-            select(Membership).where(Membership.organization_id == self._scope.organization_id),
-            page,
-            keys=[Membership.created_at, Membership.id],
-            descending=False,
-        )
+    def list_members(self, page: PageRequest, words: str = "") -> tuple[list[tuple[Membership, User]], str | None]:
+        """Oldest member first; `words` = what the name or the address holds."""
+        statement = select(Membership).where(Membership.organization_id == self._scope.organization_id)
+        if words:
+            named = or_(User.full_name.icontains(words, autoescape=True), User.email.icontains(words, autoescape=True))
+            statement = statement.where(exists().where(User.id == Membership.user_id, named))
+        keys = [Membership.created_at, Membership.id]
+        sorts: Sorts = {"joined_at": keys}
+        rows, cursor = fetch_page(self._session, statement, page, keys=keys, descending=False, sorts=sorts)
         users = self._session.scalars(select(User).where(User.id.in_([row.user_id for row in rows])))
         by_id = {user.id: user for user in users}
         return [(row, by_id[row.user_id]) for row in rows], cursor

@@ -41,7 +41,7 @@ def page(session: Session, where: ConsoleFilter, page: PageRequest) -> tuple[lis
         query = query.where(Job.status == where.status)
     if where.kind is not None:
         query = query.where(Job.kind == where.kind)
-    return fetch_page(session, query, page, keys=[Job.id])
+    return fetch_page(session, query, page, keys=[Job.id], sorts={"created_at": [Job.id]})
 
 
 def queue(session: Session) -> Sequence[Row[str, int, datetime]]:

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 
 from backend.core.db import Base, Scope
 from backend.core.names import find_named
-from backend.core.pagination import PageRequest, fetch_page
+from backend.core.pagination import PageRequest, Sorts, fetch_page
 from backend.projects.models import Project
 
 COUNTED = 10_000
 """Rows of a table that are counted one by one: counting a million takes a third of a second."""
 RECENT = 20_000
 """Of each table, the newest rows whose tags are looked at."""
+PROJECT_SORTS: Sorts = {"name": [Project.name], "created_at": [Project.id]}
 
 
 class ProjectRepository:
@@ -51,7 +52,7 @@ class ProjectRepository:
             statement = statement.where(Project.name == name)
         if text is not None:
             statement = statement.where(Project.name.icontains(text, autoescape=True))
-        return fetch_page(self._session, statement, page, keys=[Project.id])
+        return fetch_page(self._session, statement, page, keys=[Project.id], sorts=PROJECT_SORTS)
 
     def named(self, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
         """(id, name) of projects by name, see `core.names`."""

@@ -12,8 +12,11 @@ from backend.core.db import Scope
 from backend.core.ids import new_id
 from backend.core.lifecycle import Event
 from backend.core.names import find_named
-from backend.core.pagination import PageRequest, fetch_page
+from backend.core.pagination import PageRequest, Sorts, fetch_page
 from backend.registry.models import Model, ModelVersion
+
+MODEL_SORTS: Sorts = {"name": [Model.name], "created_at": [Model.id]}
+VERSION_SORTS: Sorts = {"number": [ModelVersion.number]}
 
 
 class RegistryRepository:
@@ -62,7 +65,7 @@ class RegistryRepository:
             query = query.where(Model.name == name)
         if name_contains:
             query = query.where(Model.name.icontains(name_contains, autoescape=True))
-        return fetch_page(self.session, query, page, keys=[Model.id])
+        return fetch_page(self.session, query, page, keys=[Model.id], sorts=MODEL_SORTS)
 
     def named(self, words: str, limit: int) -> list[Row[*tuple[Any, ...]]]:
         """(id, name) of models by name, see `core.names`."""
@@ -123,7 +126,7 @@ class RegistryRepository:
     def versions(self, page: PageRequest, *, model_id: UUID) -> tuple[list[ModelVersion], str | None]:
         """One page of a model's versions, newest first, and the next page's cursor."""
         query = select(ModelVersion).where(self._own(ModelVersion), ModelVersion.model_id == model_id)
-        return fetch_page(self.session, query, page, keys=[ModelVersion.number])
+        return fetch_page(self.session, query, page, keys=[ModelVersion.number], sorts=VERSION_SORTS)
 
     def compressed_from(self, version_ids: Sequence[UUID]) -> Sequence[ModelVersion]:
         """Versions that were compressed from these, oldest first."""

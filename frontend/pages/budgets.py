@@ -1,23 +1,18 @@
 """Budgets and the holds on spending that they place. Changing one needs the permission `billing`."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, TypeVar
+from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import BaseModel
-from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.billing import budgets
 from backend.billing.rating import money
 from backend.billing.schemas import BudgetChange, BudgetCreate
-from backend.core.auth import Principal
-from backend.core.errors import DomainError
-from frontend import flash
 from frontend.forms import Form, Typed, parse
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
-from frontend.render import Renderer
+from frontend.pages.common import AtDesk, Desk, FromOurPage
 from frontend.services import parse_id
 from frontend.views import costs as views
 
@@ -36,38 +31,29 @@ T = TypeVar("T", bound=BaseModel)
 
 
 @router.get("/budgets")
-def list_budgets(request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back) -> Response:
-    """All budgets with what is spent this month, and open holds."""
-    with back.tenant(viewer) as session:
-        found = views.read_budgets(session, viewer.scope)
-        holds = views.read_holds(session, viewer.scope)
-    context = framed(platform, viewer, budgets=found, holds=holds)
-    return pages.respond(request, "costs/budgets.html", context)
+def list_budgets(desk: AtDesk) -> Response:
+    """All budgets with what is spent this month, and open holds. There are few: they need no pages."""
+    with desk.session() as session:
+        found = views.read_budgets(session, desk.scope)
+        holds = views.read_holds(session, desk.scope)
+    return desk.show("costs/budgets.html", budgets=found, holds=holds)
 
 
 @router.get("/budgets/new")
-def show_new(request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services) -> Response:
+def show_new(desk: AtDesk) -> Response:
     """The form of a new budget."""
-    viewer.require("billing")
-    return _form(request, pages, platform, viewer, Form())
+    desk.viewer.require("billing")
+    return _form(desk, Form())
 
 
 @router.post("/budgets", dependencies=[FromOurPage])
-def create_budget(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, typed: Typed
-) -> Response:
+def create_budget(desk: AtDesk, typed: Typed) -> Response:
     """A new budget."""
-    viewer.require("billing")
+    desk.viewer.require("billing")
     form = _with_empty(parse(BudgetCreate, typed), typed)
-    if form.request is not None:
-        try:
-            with back.tenant(viewer) as session:
-                budgets.create_budget(session, viewer, **dict(form.request))
-        except DomainError as error:
-            form.refuse(error)
-        else:
-            return flash.go_on(request, LIST, pages.say(request, "The budget was created."))
-    return _form(request, pages, platform, viewer, form)
+    if desk.take(form, lambda session, wanted: budgets.create_budget(session, desk.viewer, **dict(wanted))) is None:
+        return _form(desk, form)
+    return desk.go_on(LIST, desk.say("The budget was created."))
 
 
 def _with_empty(form: Form[T], typed: Mapping[str, str]) -> Form[T]:
@@ -83,14 +69,16 @@ def _with_empty(form: Form[T], typed: Mapping[str, str]) -> Form[T]:
 
 
 @router.get("/budgets/{budget_id}")
-def show_budget(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, budget_id: str
-) -> Response:
+def show_budget(desk: AtDesk, budget_id: str) -> Response:
     """One budget, to be changed by those who may."""
-    with back.tenant(viewer) as session:
-        status = budgets.get_budget(session, viewer.scope, parse_id(budget_id))
-        row = views.budget_row(status, views.project_names(session, viewer.scope))
-    return _form(request, pages, platform, viewer, Form(values=_values_of(row)), row)
+    row = _read(desk, parse_id(budget_id))
+    return _form(desk, Form(values=_values_of(row)), row)
+
+
+def _read(desk: Desk, budget_id: UUID) -> views.BudgetRow:
+    with desk.session() as session:
+        status = budgets.get_budget(session, desk.scope, budget_id)
+        return views.budget_row(status, views.project_names(session, desk.scope))
 
 
 def _values_of(row: views.BudgetRow) -> dict[str, str]:
@@ -104,63 +92,42 @@ def _values_of(row: views.BudgetRow) -> dict[str, str]:
 
 
 @router.post("/budgets/{budget_id}", dependencies=[FromOurPage])
-def change_budget(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    typed: Typed,
-    budget_id: str,
-) -> Response:
+def change_budget(desk: AtDesk, typed: Typed, budget_id: str) -> Response:
     """Change a budget."""
-    viewer.require("billing")
+    desk.viewer.require("billing")
     wanted = parse_id(budget_id)
     form = _with_empty(parse(BudgetChange, typed), typed)
     if form.request is not None and form.request.amount is None:
         form.errors["amount"] = "This is needed."
         form.request = None
-    with back.tenant(viewer) as session:
-        if form.request is not None:
-            budgets.change_budget(session, viewer, wanted, **dict(form.request))
-            return flash.go_on(request, LIST, pages.say(request, "The budget was changed."))
-        status = budgets.get_budget(session, viewer.scope, wanted)
-        row = views.budget_row(status, views.project_names(session, viewer.scope))
-    return _form(request, pages, platform, viewer, form, row)
+    if form.request is None:
+        return _form(desk, form, _read(desk, wanted))
+    with desk.session() as session:
+        budgets.change_budget(session, desk.viewer, wanted, **dict(form.request))
+    return desk.go_on(LIST, desk.say("The budget was changed."))
 
 
 @router.post("/budgets/{budget_id}/delete", dependencies=[FromOurPage])
-def delete_budget(request: Request, *, viewer: LoggedIn, pages: Pages, back: Back, budget_id: str) -> Response:
+def delete_budget(desk: AtDesk, budget_id: str) -> Response:
     """Remove a budget."""
-    viewer.require("billing")
-    with back.tenant(viewer) as session:
-        budgets.delete_budget(session, viewer, parse_id(budget_id))
-    return flash.go_on(request, LIST, pages.say(request, "The budget was deleted. A hold that it placed is lifted."))
+    desk.viewer.require("billing")
+    with desk.session() as session:
+        budgets.delete_budget(session, desk.viewer, parse_id(budget_id))
+    return desk.go_on(LIST, desk.say("The budget was deleted. A hold that it placed is lifted."))
 
 
 @router.post("/holds/{hold_id}/lift", dependencies=[FromOurPage])
-def lift_hold(request: Request, *, viewer: LoggedIn, pages: Pages, back: Back, hold_id: str) -> Response:
+def lift_hold(desk: AtDesk, hold_id: str) -> Response:
     """Allow spending again."""
-    viewer.require("billing")
-    with back.tenant(viewer) as session:
-        budgets.lift_hold(session, viewer, parse_id(hold_id))
-    return flash.go_on(request, LIST, pages.say(request, "Spending is allowed again."))
+    desk.viewer.require("billing")
+    with desk.session() as session:
+        budgets.lift_hold(session, desk.viewer, parse_id(hold_id))
+    return desk.go_on(LIST, desk.say("Spending is allowed again."))
 
 
-def _form(
-    request: Request,
-    pages: Renderer,
-    platform: Services,
-    viewer: Principal,
-    form: Form[Any],
-    row: views.BudgetRow | None = None,
-) -> Response:
-    base = str(request.base_url).rstrip("/")
-    example = CREATE_EXAMPLE.format(base=base)
+def _form(desk: Desk, form: Form[Any], row: views.BudgetRow | None = None) -> Response:
+    example = CREATE_EXAMPLE.format(base=desk.base)
     if row is not None:
-        example = CHANGE_EXAMPLE.format(base=base, id=row.id, amount=money(row.amount))
-    alerts = max(ALERTS, len(row.alert_percents) if row else 0)
-    context = framed(platform, viewer, form=form, budget=row, alerts=range(alerts), api_example=example)
-    code = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
-    return pages.respond(request, "costs/budget.html", context, status_code=code)
+        example = CHANGE_EXAMPLE.format(base=desk.base, id=row.id, amount=money(row.amount))
+    alerts = range(max(ALERTS, len(row.alert_percents) if row else 0))
+    return desk.show_form("costs/budget.html", form, budget=row, alerts=alerts, api_example=example)

@@ -1,7 +1,6 @@
 """Datasets: the list, a new one, one dataset's page, its words and its end. Files and uploads: `uploads`."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,13 +17,13 @@ from backend.datasets.errors import TargetInvalid
 from backend.datasets.models import Dataset
 from backend.datasets.schemas import DatasetCreate, DatasetUpdate
 from backend.projects import service as projects
-from frontend import flash
 from frontend.backstage import Backstage
 from frontend.figures import Figure, FigureSeries, document
 from frontend.forms import Form, Typed, parse, typed_lines
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
+from frontend.lists import Listing, Lists
+from frontend.pages.common import AtDesk, Back, Chosen, Desk, FromOurPage, LoggedIn, Pages, Services, TypedCount, framed
 from frontend.services import parse_id
-from frontend.views.data import Contents, DatasetQuery, DatasetView, UploadView, VersionView, available, kind_of
+from frontend.views.data import Contents, DatasetView, UploadView, VersionView, available, kind_of
 
 router = APIRouter()
 
@@ -39,57 +38,44 @@ CLI_EXAMPLE = """modelyard datasets create {name} --project {project_name} --kin
 modelyard datasets upload {name} ./{name}.zip"""
 
 Word = Annotated[str, Query(max_length=200)]
-Cursor = Annotated[str, Query(max_length=2000)]
+Listed = Annotated[
+    Listing, Depends(Lists("text", "project", "kind", sorts=("name", "created_at"), usual="-created_at"))
+]
 
 
-def read_query(text: Word = "", project: Word = "", kind: Word = "", cursor: Cursor = "") -> DatasetQuery:
-    """Filters from the URL."""
-    return DatasetQuery(text=text.strip(), project=project, kind=kind, cursor=cursor)
-
-
-def examples(request: Request, *, project: str = "", project_name: str = "", kind: str = "image") -> dict[str, str]:
+def examples(desk: Desk, *, project: str = "", project_name: str = "", kind: str = "image") -> dict[str, Any]:
     """The same act over the API and from the command line."""
     named = {"name": "first-dataset", "kind": kind, "project": project or "…", "project_name": project_name or "…"}
-    base = str(request.base_url).rstrip("/")
-    return {"api_example": API_EXAMPLE.format(base=base, **named), "cli_example": CLI_EXAMPLE.format(**named)}
+    return {"api_example": API_EXAMPLE.format(base=desk.base, **named), "cli_example": CLI_EXAMPLE.format(**named)}
 
 
 @router.get("/data")
-def list_datasets(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    query: Annotated[DatasetQuery, Depends(read_query)],
-) -> Response:
+def list_datasets(desk: AtDesk, listing: Listed) -> Response:
     """The datasets, newest first; for htmx, the table alone."""
-    page = PageRequest(limit=PAGE_SIZE, cursor=query.cursor or None)
-    with back.tenant(viewer) as session:
-        rows, following = service.search_datasets(
-            session,
-            viewer.scope,
-            page,
-            project_id=parse_id(query.project) if query.project else None,
-            kind=query.kind or None,
-            text=query.text or None,
-        )
-        found = _views(session, viewer, rows, service.count_files(session, viewer.scope, [row.id for row in rows]))
-    context: dict[str, Any] = {
-        "query": query,
-        "datasets": found,
-        "first": query.address() if query.cursor else "",
-        "older": query.address(following) if following else "",
-        "kinds": available(),
-        "viewer": viewer,
-        **examples(request, project=query.project),
-    }
-    if "HX-Request" not in request.headers:
-        return pages.respond(request, "data/list.html", framed(platform, **context))
-    response = pages.respond(request, "data/list.html", context, block="datasets")
-    response.headers["HX-Push-Url"] = query.address()
-    return response
+    where: dict[str, Any] = {"project_id": listing.id("project")}
+    where |= {name: listing[name] or None for name in ("kind", "text")}
+    with desk.session() as session:
+        rows, following = service.search_datasets(session, desk.scope, listing.page(PAGE_SIZE), **where)
+        counts = service.count_files(session, desk.scope, [row.id for row in rows])
+        found = _views(session, desk.viewer, rows, counts)
+    context = examples(desk, project=listing["project"]) | {"datasets": found, "kinds": available()}
+    return desk.show_list("data/list.html", "datasets", listing, following, **context)
+
+
+@router.post("/data/delete", dependencies=[FromOurPage])
+def delete_datasets(desk: AtDesk, chosen: Chosen, typed: TypedCount = "") -> Response:
+    """Delete the chosen datasets: those without versions, whose number was typed."""
+    desk.viewer.require("write")
+    desk.counted(chosen, typed)
+
+    def name(session: Session, dataset_id: UUID) -> str:
+        return service.get_dataset(session, desk.scope, dataset_id).name
+
+    def delete(dataset_id: UUID) -> None:
+        _delete(desk, dataset_id)
+
+    done = desk.each(chosen, name=name, act=delete, done=desk.say("It was deleted."))
+    return desk.show_outcomes(done, "/data")
 
 
 def _views(
@@ -119,41 +105,29 @@ def dataset_view(session: Session, viewer: Principal, dataset_id: str) -> Datase
 
 
 @router.get("/data/new")
-def new_dataset(request: Request, viewer: LoggedIn, pages: Pages, platform: Services, project: Word = "") -> Response:
+def new_dataset(desk: AtDesk, project: Word = "") -> Response:
     """The form of a new dataset, in the project that the address names."""
-    viewer.require("write")
-    return _creation(request, viewer, pages, platform, Form(values={"project_id": project} if project else {}))
+    desk.viewer.require("write")
+    return _creation(desk, Form(values={"project_id": project} if project else {}))
 
 
 @router.post("/data/new", dependencies=[FromOurPage])
-def create_dataset(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, typed: Typed
-) -> Response:
+def create_dataset(desk: AtDesk, typed: Typed) -> Response:
     """Create a dataset, or show the form again with what is wrong."""
-    viewer.require("write")
+    desk.viewer.require("write")
     form = parse(DatasetCreate, typed)
-    if wanted := form.request:
-        try:
-            with back.tenant(viewer) as session:
-                made = service.create_dataset(session, viewer, wanted).id
-            said = pages.say(request, "Dataset %(name)s was created. Now upload its files.", name=wanted.name)
-            return flash.go_on(request, f"/data/{made}", said)
-        except DomainError as error:
-            form.refuse(error)
-    return _creation(request, viewer, pages, platform, form)
+    made = desk.take(form, lambda session, wanted: service.create_dataset(session, desk.viewer, wanted).id)
+    if made is None:
+        return _creation(desk, form)
+    said = desk.say("Dataset %(name)s was created. Now upload its files.", name=typed["name"].strip())
+    return desk.go_on(f"/data/{made}", said)
 
 
-def _creation(
-    request: Request, viewer: Principal, pages: Pages, platform: Services, form: Form[DatasetCreate]
-) -> Response:
-    frame = framed(platform, viewer)
-    chosen = [one for one in frame["shell"].projects if one.id == form.values.get("project_id")]
-    named = chosen or list(frame["shell"].projects[:1])
-    shown = examples(request, project=named[0].id, project_name=named[0].name) if named else examples(request)
-    code = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
-    return pages.respond(
-        request, "data/new.html", {**frame, "form": form, "kinds": available(), **shown}, status_code=code
-    )
+def _creation(desk: Desk, form: Form[DatasetCreate]) -> Response:
+    every = desk.platform.shell(desk.viewer).projects
+    named = [one for one in every if one.id == form.values.get("project_id")] or list(every[:1])
+    shown = examples(desk, project=named[0].id, project_name=named[0].name) if named else examples(desk)
+    return desk.show_form("data/new.html", form, kinds=available(), **shown)
 
 
 # --- one dataset ---
@@ -242,79 +216,67 @@ def classes_figure(request: Request, pages: Pages, counts: dict[str, int], serie
 
 
 @router.get("/data/{dataset_id}/edit")
-def edit_dataset(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, dataset_id: str
-) -> Response:
+def edit_dataset(desk: AtDesk, dataset_id: str) -> Response:
     """The form of a dataset's description and tags, and its end."""
-    viewer.require("write")
-    return _settings(request, viewer, pages, platform, back, dataset_id)
+    desk.viewer.require("write")
+    return _settings(desk, dataset_id, Form())
 
 
 @router.post("/data/{dataset_id}/edit", dependencies=[FromOurPage])
-def update_dataset(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, dataset_id: str, typed: Typed
-) -> Response:
+def update_dataset(desk: AtDesk, dataset_id: str, typed: Typed) -> Response:
     """Change description and tags to what the form says; an emptied field empties them."""
-    viewer.require("write")
+    desk.viewer.require("write")
     form = parse(DatasetUpdate, typed)
     wanted = form.request
     if wanted is None:
-        return _settings(request, viewer, pages, platform, back, dataset_id, form)
+        return _settings(desk, dataset_id, form)
     words, tags = wanted.description or "", wanted.tags or {}
     target = (wanted.target_column or "") if "target_column" in typed else None
     try:
-        with back.tenant(viewer) as session:
+        with desk.session() as session:
             changed = service.update_dataset(
-                session, viewer, parse_id(dataset_id), description=words, tags=tags, target_column=target
+                session, desk.viewer, parse_id(dataset_id), description=words, tags=tags, target_column=target
             )
-            said = pages.say(request, "Dataset %(name)s was changed.", name=changed.name)
+            said = desk.say("Dataset %(name)s was changed.", name=changed.name)
     except TargetInvalid as error:
         form.errors["target_column"] = f"{error.detail[:1].upper()}{error.detail[1:]}."
-        return _settings(request, viewer, pages, platform, back, dataset_id, form)
-    return flash.go_on(request, f"/data/{dataset_id}", said)
+        return _settings(desk, dataset_id, form)
+    return desk.go_on(f"/data/{dataset_id}", said)
 
 
 @router.post("/data/{dataset_id}/delete", dependencies=[FromOurPage])
-def delete_dataset(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, dataset_id: str, typed: Typed
-) -> Response:
+def delete_dataset(desk: AtDesk, dataset_id: str, typed: Typed) -> Response:
     """Delete a dataset without versions whose name was typed."""
-    viewer.require("write")
+    desk.viewer.require("write")
     refused: Form[DatasetUpdate] = Form()
-    with back.tenant(viewer) as session:
-        dataset = service.get_dataset(session, viewer.scope, parse_id(dataset_id))
+    with desk.session() as session:
+        dataset = service.get_dataset(session, desk.scope, parse_id(dataset_id))
         key, name = dataset.id, dataset.name
     try:
         if typed.get("typed", "").strip() == name:
-            with back.tenant(viewer) as session:
-                ended = service.delete_dataset(session, viewer, key)
-            for upload_id in ended:
-                service.remove_parts(back.storage, viewer.scope, upload_id)
-            return flash.go_on(request, "/data", pages.say(request, "Dataset %(name)s was deleted.", name=name))
-        refused.errors[""] = pages.say(request, "Nothing was deleted: the name typed was not %(name)s.", name=name)
+            _delete(desk, key)
+            return desk.go_on("/data", desk.say("Dataset %(name)s was deleted.", name=name))
+        refused.errors[""] = desk.say("Nothing was deleted: the name typed was not %(name)s.", name=name)
     except DomainError as error:
         refused.refuse(error)
-    return _settings(request, viewer, pages, platform, back, dataset_id, refused)
+    return _settings(desk, dataset_id, refused)
 
 
-def _settings(
-    request: Request,
-    viewer: Principal,
-    pages: Pages,
-    platform: Services,
-    back: Backstage,
-    dataset_id: str,
-    form: Form[DatasetUpdate] | None = None,
-) -> Response:
-    with back.tenant(viewer) as session:
-        dataset = dataset_view(session, viewer, dataset_id)
-        files = service.count_files(session, viewer.scope, [UUID(dataset.id)]).get(UUID(dataset.id), 0)
-    form = form or Form()
+def _delete(desk: Desk, dataset_id: UUID) -> None:
+    """Delete it, then what its open uploads left in storage."""
+    with desk.session() as session:
+        ended = service.delete_dataset(session, desk.viewer, dataset_id)
+    for upload_id in ended:
+        service.remove_parts(desk.back.storage, desk.scope, upload_id)
+
+
+def _settings(desk: Desk, dataset_id: str, form: Form[DatasetUpdate]) -> Response:
+    with desk.session() as session:
+        dataset = dataset_view(session, desk.viewer, dataset_id)
+        files = service.count_files(session, desk.scope, [UUID(dataset.id)]).get(UUID(dataset.id), 0)
     form.values = form.values or {
         "description": dataset.description,
         "tags:lines": typed_lines(dataset.tags),
         "target_column": dataset.target_column or "",
     }
-    code = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
-    context = framed(platform, viewer, dataset=dataset, file_count=files, form=form)
-    return pages.respond(request, "data/edit.html", context, status_code=code)
+    return desk.show_form("data/edit.html", form, dataset=dataset, file_count=files)

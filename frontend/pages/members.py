@@ -1,22 +1,19 @@
 """Members of the organization. All see them; whoever has the permission `manage` changes them."""
 
-from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Query
-from starlette.requests import Request
+from fastapi import APIRouter, Depends
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from backend.core.auth import Principal
 from backend.core.errors import DomainError
-from backend.core.pagination import PageRequest
 from backend.identity import members
 from backend.identity.errors import AlreadyMember, EmailTaken
 from backend.identity.schemas import MemberAdd, RoleChange
-from frontend import flash
 from frontend.forms import Form, Typed, parse
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
-from frontend.render import Renderer
+from frontend.lists import Listing, Lists
+from frontend.pages.common import AtDesk, Desk, FromOurPage
 from frontend.services import parse_id
 from frontend.views import settings as views
 
@@ -24,6 +21,7 @@ router = APIRouter(prefix="/settings/members")
 
 LIST = "/settings/members"
 PAGE_SIZE = 50
+Listed = Annotated[Listing, Depends(Lists("text", sorts=("joined_at",), usual="joined_at"))]
 ADD_EXAMPLE = """curl {base}/api/v1/members \\
   -H "Authorization: Bearer $MODELYARD_API_KEY" -H "Content-Type: application/json" \\
   -d '{{"email": "grace@example.com", "full_name": "Grace Hopper", "role": "developer"}}'"""
@@ -33,129 +31,92 @@ CHANGE_EXAMPLE = """curl -X PATCH {base}/api/v1/members/{id} \\
 
 
 @router.get("")
-def list_members(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    cursor: Annotated[str, Query(max_length=2000)] = "",
-) -> Response:
+def list_members(desk: AtDesk, listing: Listed) -> Response:
     """Everybody, oldest first."""
-    with back.tenant(viewer) as session:
-        rows, after = views.read_members(session, viewer, PageRequest(limit=PAGE_SIZE, cursor=cursor or None))
-    context = framed(platform, viewer, members=rows, cursor=cursor, next_cursor=after)
-    return pages.respond(request, "settings/members.html", context)
+    with desk.session() as session:
+        rows, after = views.read_members(session, desk.viewer, listing.page(PAGE_SIZE), text=listing["text"])
+    return desk.show_list("settings/members.html", "members", listing, after, members=rows)
 
 
 @router.get("/new")
-def show_new(request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services) -> Response:
+def show_new(desk: AtDesk) -> Response:
     """The form for somebody new."""
-    viewer.require("manage")
-    return _new(request, pages, platform, viewer, Form())
+    desk.viewer.require("manage")
+    return _new(desk, Form())
 
 
 @router.post("", dependencies=[FromOurPage])
-def add_member(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, typed: Typed
-) -> Response:
+def add_member(desk: AtDesk, typed: Typed) -> Response:
     """Somebody new; the answer shows the initial password, once."""
-    viewer.require("manage")
+    desk.viewer.require("manage")
     form = parse(MemberAdd, typed)
-    if form.request is not None:
-        try:
-            with back.tenant(viewer) as session:
-                made = members.add_member(session, back.security.passwords, viewer, **dict(form.request))
-                row = views.member_row(viewer, made.membership, made.user)
-        except (AlreadyMember, EmailTaken) as error:
-            form.errors["email"] = f"{error.detail[:1].upper()}{error.detail[1:]}."
-        except DomainError as error:
-            form.refuse(error)
-        else:
-            context = framed(platform, viewer, member=row, password=made.initial_password)
-            return pages.respond(request, "settings/member_added.html", context)
-    return _new(request, pages, platform, viewer, form)
+    if form.request is None:
+        return _new(desk, form)
+    try:
+        with desk.session() as session:
+            made = members.add_member(session, desk.back.security.passwords, desk.viewer, **dict(form.request))
+            row = views.member_row(desk.viewer, made.membership, made.user)
+    except (AlreadyMember, EmailTaken) as error:
+        form.errors["email"] = f"{error.detail[:1].upper()}{error.detail[1:]}."
+    except DomainError as error:
+        form.refuse(error)
+    else:
+        return desk.show("settings/member_added.html", member=row, password=made.initial_password)
+    return _new(desk, form)
 
 
-def _new(request: Request, pages: Renderer, platform: Services, viewer: Principal, form: Form[MemberAdd]) -> Response:
-    base = str(request.base_url).rstrip("/")
-    context = framed(
-        platform, viewer, form=form, roles=views.roles_within(viewer), api_example=ADD_EXAMPLE.format(base=base)
-    )
-    code = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
-    return pages.respond(request, "settings/member_new.html", context, status_code=code)
+def _new(desk: Desk, form: Form[MemberAdd]) -> Response:
+    example = ADD_EXAMPLE.format(base=desk.base)
+    roles = views.roles_within(desk.viewer)
+    return desk.show_form("settings/member_new.html", form, roles=roles, api_example=example)
 
 
 @router.get("/{user_id}")
-def show_member(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, user_id: str
-) -> Response:
+def show_member(desk: AtDesk, user_id: str) -> Response:
     """One member; those who may change the role here, or remove the member."""
-    with back.tenant(viewer) as session:
-        row = views.member_row(viewer, *members.get_member(session, viewer, parse_id(user_id)))
-    return _member(request, pages, platform, viewer, row, Form(values={"role": row.role}))
+    row = _read(desk, parse_id(user_id))
+    return _member(desk, row, Form(values={"role": row.role}))
 
 
 @router.post("/{user_id}/role", dependencies=[FromOurPage])
-def change_role(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    typed: Typed,
-    user_id: str,
-) -> Response:
+def change_role(desk: AtDesk, typed: Typed, user_id: str) -> Response:
     """Another role."""
-    viewer.require("manage")
+    desk.viewer.require("manage")
     wanted = parse_id(user_id)
-    with back.tenant(viewer) as session:
-        row = views.member_row(viewer, *members.get_member(session, viewer, wanted))
-    form = parse(RoleChange, typed)
-    if form.request is not None:
-        try:
-            with back.tenant(viewer) as session:
-                members.change_role(session, viewer, wanted, role=form.request.role)
-        except DomainError as error:
-            form.refuse(error)
-        else:
-            said = pages.say(request, "The role of %(name)s was changed.", name=row.full_name)
-            return flash.go_on(request, LIST, said)
-    return _member(request, pages, platform, viewer, row, form)
+    row, form = _read(desk, wanted), parse(RoleChange, typed)
+
+    def change(session: Session, request: RoleChange) -> bool:
+        members.change_role(session, desk.viewer, wanted, role=request.role)
+        return True
+
+    if desk.take(form, change):
+        return desk.go_on(LIST, desk.say("The role of %(name)s was changed.", name=row.full_name))
+    return _member(desk, row, form)
 
 
 @router.post("/{user_id}/remove", dependencies=[FromOurPage])
-def remove_member(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, user_id: str
-) -> Response:
+def remove_member(desk: AtDesk, user_id: str) -> Response:
     """End a membership; who removes himself is logged out by it."""
-    viewer.require("manage")
+    desk.viewer.require("manage")
     wanted = parse_id(user_id)
-    with back.tenant(viewer) as session:
-        row = views.member_row(viewer, *members.get_member(session, viewer, wanted))
+    row = _read(desk, wanted)
     try:
-        with back.tenant(viewer) as session:
-            members.remove_member(session, viewer, wanted)
+        with desk.session() as session:
+            members.remove_member(session, desk.viewer, wanted)
     except DomainError as error:
-        form: Form[Any] = Form(values={"role": row.role})
+        form: Form[RoleChange] = Form(values={"role": row.role})
         form.refuse(error)
-        return _member(request, pages, platform, viewer, row, form)
-    said = pages.say(request, "%(name)s is no longer a member.", name=row.full_name)
-    return flash.go_on(request, "/login" if row.mine else LIST, said)
+        return _member(desk, row, form)
+    said = desk.say("%(name)s is no longer a member.", name=row.full_name)
+    return desk.go_on("/login" if row.mine else LIST, said)
 
 
-def _member(
-    request: Request,
-    pages: Renderer,
-    platform: Services,
-    viewer: Principal,
-    row: views.MemberRow,
-    form: Form[Any],
-) -> Response:
-    base = str(request.base_url).rstrip("/")
-    example = CHANGE_EXAMPLE.format(base=base, id=row.id, role=row.role)
-    context = framed(platform, viewer, form=form, member=row, roles=views.roles_within(viewer), api_example=example)
-    code = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
-    return pages.respond(request, "settings/member.html", context, status_code=code)
+def _read(desk: Desk, user_id: UUID) -> views.MemberRow:
+    with desk.session() as session:
+        return views.member_row(desk.viewer, *members.get_member(session, desk.viewer, user_id))
+
+
+def _member(desk: Desk, row: views.MemberRow, form: Form[RoleChange]) -> Response:
+    example = CHANGE_EXAMPLE.format(base=desk.base, id=row.id, role=row.role)
+    roles = views.roles_within(desk.viewer)
+    return desk.show_form("settings/member.html", form, member=row, roles=roles, api_example=example)

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Annotated
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from backend.core.errors import RouteNotFound
-from backend.core.pagination import PageRequest
 from backend.core.storage import CHUNK_BYTES
 from backend.datasets import service
 from backend.datasets.images import content_type
 from frontend import flash
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
+from frontend.lists import Listing, Lists
+from frontend.pages.common import AtDesk, Back, Chosen, FromOurPage, LoggedIn, Pages
 from frontend.pages.data import dataset_view
 from frontend.services import parse_id
 from frontend.views.data import Contents, FileView, UploadView, VersionView
@@ -27,8 +28,8 @@ FILES_PER_PAGE = 60
 ROWS_PER_PAGE = 25
 OPEN_KNOWN = 10
 
-Cursor = Annotated[str, Query(max_length=2000)]
-Word = Annotated[str, Query(max_length=200)]
+Uploads = Annotated[Listing, Depends(Lists("status", sorts=("created_at",), usual="-created_at"))]
+Versions = Annotated[Listing, Depends(Lists(sorts=("number",), usual="-number"))]
 
 
 def content_response(
@@ -50,39 +51,16 @@ def content_response(
 
 
 @router.get("/data/{dataset_id}/files")
-def list_files(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    dataset_id: str,
-    label: Word = "",
-    cursor: Cursor = "",
-) -> Response:
+def list_files(desk: AtDesk, dataset_id: str, listing: Annotated[Listing, Depends(Lists("label"))]) -> Response:
     """The files of a dataset, or of one of its labels, a page at a time, as its kind shows them."""
-    page = PageRequest(limit=FILES_PER_PAGE, cursor=cursor or None)
-    with back.tenant(viewer) as session:
-        dataset = dataset_view(session, viewer, dataset_id)
-        totals = service.count_dataset(session, viewer.scope, UUID(dataset.id))
-        rows, following = service.browse_files(session, viewer.scope, UUID(dataset.id), page, label=label or None)
-    context = framed(
-        platform,
-        viewer,
-        dataset=dataset,
-        contents=Contents.of(totals),
-        files=[FileView.in_dataset(row) for row in rows],
-        label=label,
-        first=_files_address(dataset_id, label) if cursor else "",
-        older=_files_address(dataset_id, label, following) if following else "",
-    )
-    return pages.respond(request, "data/files.html", context)
-
-
-def _files_address(dataset_id: str, label: str, cursor: str = "") -> str:
-    given = {name: value for name, value in (("label", label), ("cursor", cursor)) if value}
-    return f"/data/{dataset_id}/files" + (f"?{urlencode(given)}" if given else "")
+    page, label = listing.page(FILES_PER_PAGE), listing["label"]
+    with desk.session() as session:
+        dataset = dataset_view(session, desk.viewer, dataset_id)
+        totals = service.count_dataset(session, desk.scope, UUID(dataset.id))
+        rows, following = service.browse_files(session, desk.scope, UUID(dataset.id), page, label=label or None)
+    files = [FileView.in_dataset(row) for row in rows]
+    context: dict[str, Any] = {"dataset": dataset, "contents": Contents.of(totals), "files": files, "label": label}
+    return desk.show_list("data/files.html", None, listing, following, **context)
 
 
 @router.get("/data/{dataset_id}/files/{file_id}")
@@ -105,31 +83,32 @@ def read_file(
 
 
 @router.get("/data/{dataset_id}/uploads")
-def list_uploads(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    dataset_id: str,
-    cursor: Cursor = "",
-) -> Response:
+def list_uploads(desk: AtDesk, dataset_id: str, listing: Uploads) -> Response:
     """Every upload of a dataset, newest first, with what was wrong in each."""
-    page = PageRequest(limit=ROWS_PER_PAGE, cursor=cursor or None)
-    with back.tenant(viewer) as session:
-        dataset = dataset_view(session, viewer, dataset_id)
-        rows, following = service.list_uploads(session, viewer.scope, UUID(dataset.id), page)
-    here = f"/data/{dataset_id}/uploads"
-    context = framed(
-        platform,
-        viewer,
-        dataset=dataset,
-        uploads=[UploadView.of(row) for row in rows],
-        first=here if cursor else "",
-        older=f"{here}?{urlencode({'cursor': following})}" if following else "",
-    )
-    return pages.respond(request, "data/uploads.html", context)
+    with desk.session() as session:
+        dataset = dataset_view(session, desk.viewer, dataset_id)
+        rows, following = service.list_uploads(
+            session, desk.scope, UUID(dataset.id), listing.page(ROWS_PER_PAGE), status=listing["status"] or None
+        )
+    uploads = [UploadView.of(row) for row in rows]
+    return desk.show_list("data/uploads.html", "uploads", listing, following, dataset=dataset, uploads=uploads)
+
+
+@router.post("/data/{dataset_id}/uploads/discard", dependencies=[FromOurPage])
+def discard_uploads(desk: AtDesk, dataset_id: str, chosen: Chosen) -> Response:
+    """Give up the chosen uploads that wait for parts."""
+    desk.viewer.require("write")
+    with desk.session() as session:
+        service.get_dataset(session, desk.scope, parse_id(dataset_id))
+
+    def name(session: Session, upload_id: UUID) -> str:
+        return service.get_upload(session, desk.scope, upload_id)[0].file_name
+
+    def discard(upload_id: UUID) -> None:
+        service.abort_upload(desk.back.database, desk.back.storage, desk.viewer, upload_id)
+
+    done = desk.each(chosen, name=name, act=discard, done=desk.say("It was given up."))
+    return desk.show_outcomes(done, f"/data/{dataset_id}/uploads")
 
 
 @router.get("/data/{dataset_id}/open-uploads")
@@ -154,28 +133,10 @@ def discard_upload(request: Request, *, viewer: LoggedIn, pages: Pages, back: Ba
 
 
 @router.get("/data/{dataset_id}/versions")
-def list_versions(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    dataset_id: str,
-    cursor: Cursor = "",
-) -> Response:
+def list_versions(desk: AtDesk, dataset_id: str, listing: Versions) -> Response:
     """Every version of a dataset, newest first."""
-    page = PageRequest(limit=ROWS_PER_PAGE, cursor=cursor or None)
-    with back.tenant(viewer) as session:
-        dataset = dataset_view(session, viewer, dataset_id)
-        rows, following = service.list_versions(session, viewer.scope, UUID(dataset.id), page)
-    here = f"/data/{dataset_id}/versions"
-    context = framed(
-        platform,
-        viewer,
-        dataset=dataset,
-        versions=[VersionView.of(row) for row in rows],
-        first=here if cursor else "",
-        older=f"{here}?{urlencode({'cursor': following})}" if following else "",
-    )
-    return pages.respond(request, "data/versions.html", context)
+    with desk.session() as session:
+        dataset = dataset_view(session, desk.viewer, dataset_id)
+        rows, following = service.list_versions(session, desk.scope, UUID(dataset.id), listing.page(ROWS_PER_PAGE))
+    versions = [VersionView.of(row) for row in rows]
+    return desk.show_list("data/versions.html", None, listing, following, dataset=dataset, versions=versions)

@@ -64,6 +64,15 @@ class HitGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one row of a bulk act."""
+
+    name: str
+    done: bool
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobQuery:
     """Filters, order and place of the job list, as they stand in the URL."""
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
-from urllib.parse import urlencode
 
 from backend.datasets.catalog import BUILT_KINDS
 from backend.datasets.comparison import ChangedFile
@@ -45,27 +44,6 @@ def available() -> list[str]:
 def kind_of(name: str) -> DataKind:
     """What a kind takes; archives alone where it has no page of its own."""
     return KINDS.get(name, DataKind(name=name, endings=(".zip",)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetQuery:
-    """Filters and place of the list, as they stand in the URL."""
-
-    text: str = ""
-    project: str = ""
-    kind: str = ""
-    cursor: str = ""
-
-    @property
-    def filtered(self) -> bool:
-        """Whether a filter leaves some datasets out."""
-        return bool(self.text or self.project or self.kind or self.cursor)
-
-    def address(self, cursor: str = "") -> str:
-        """The list with these filters, at a place."""
-        given = {"text": self.text, "project": self.project, "kind": self.kind, "cursor": cursor}
-        given = {name: value for name, value in given.items() if value}
-        return "/data" + (f"?{urlencode(given)}" if given else "")
 
 
 @dataclass(frozen=True, kw_only=True)

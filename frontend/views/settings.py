@@ -124,9 +124,11 @@ def scopes_within(viewer: Principal) -> list[str]:
     return [one for one in get_args(Permission) if viewer.allows(one)]
 
 
-def read_members(session: Session, viewer: Principal, page: PageRequest) -> tuple[list[MemberRow], str | None]:
+def read_members(
+    session: Session, viewer: Principal, page: PageRequest, *, text: str = ""
+) -> tuple[list[MemberRow], str | None]:
     """One page of members, oldest first, and the next page's cursor."""
-    rows, cursor = members.list_members(session, viewer, page)
+    rows, cursor = members.list_members(session, viewer, page, text=text)
     return [member_row(viewer, *row) for row in rows], cursor
 
 
@@ -144,10 +146,10 @@ def member_row(viewer: Principal, membership: Membership, user: User) -> MemberR
 
 
 def read_keys(
-    session: Session, viewer: Principal, page: PageRequest, *, revoked: bool
+    session: Session, viewer: Principal, page: PageRequest, *, revoked: bool, text: str = ""
 ) -> tuple[list[KeyRow], str | None]:
     """One page of the keys that the viewer may see, newest first, and the next page's cursor."""
-    rows, cursor = keys.list_keys(session, viewer, page, include_revoked=revoked)
+    rows, cursor = keys.list_keys(session, viewer, page, include_revoked=revoked, text=text)
     return [key_row(row) for row in rows], cursor
 
 

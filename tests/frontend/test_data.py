@@ -63,7 +63,7 @@ def test_a_dataset_is_made_changed_found_and_deleted(visitor: Visitor, member: M
     assert "No dataset matches" in visitor.page(f"/data?project={uuid4()}")
     assert "No dataset matches" in visitor.page("/data?kind=text")
     part = visitor.get("/data?text=cat", headers={"HX-Request": "true"})
-    assert part.text.lstrip().startswith('<div class="card" id="datasets">')
+    assert part.text.lstrip().startswith('<div class="card" id="datasets"')
     wrong = visitor.send(f"{here}/delete", {"typed": "dogs"})
     assert wrong.status_code == 422
     assert "the name typed was not cats" in wrong.text

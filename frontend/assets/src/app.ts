@@ -1,6 +1,7 @@
 // The shell's behaviour: htmx with morphing swaps, theme switch, drawer, menus, dialogs, toasts, relative
 // times and the log viewer. Everything is bound by delegation, so swapped fragments need no wiring.
 import htmx from "htmx.org";
+import { installChosen, nameChosen } from "./chosen";
 import { installMorph } from "./morph";
 import { installLogs } from "./logs";
 import { focusSearch, installSearch } from "./search";
@@ -58,14 +59,18 @@ export function toast(message: string, kind: "success" | "danger"): void {
 
 document.addEventListener("click", (event) => {
   const opener = closest(event, "[data-opens]");
-  if (opener) dialogOf(opener)?.showModal();
+  const opened = opener && dialogOf(opener);
+  if (opened) {
+    nameChosen(opened);
+    opened.showModal();
+  }
   const closer = closest(event, "[data-closes]");
   if (closer) closer.closest("dialog")?.close();
   if (event.target instanceof HTMLDialogElement && event.target.matches(".drawer")) event.target.close();
   if (closest(event, "[data-theme-switch]")) switchTheme();
   const copier = closest(event, "[data-copies]");
   if (copier) void copyText(copier);
-  if (closest(event, "[data-dismisses]")) closest(event, ".toast")?.remove();
+  if (closest(event, "[data-dismisses]")) closest(event, ".toast, .outcomes")?.remove();
   for (const menu of document.querySelectorAll<HTMLDetailsElement>("details.menu[open]")) {
     if (!(event.target instanceof Node && menu.contains(event.target))) menu.open = false;
   }
@@ -126,6 +131,7 @@ document.addEventListener("input", (event) => {
 });
 
 toast(document.getElementById("said")?.textContent ?? "", "success");
+installChosen();
 installTimes();
 installSearch();
 installLogs();
