@@ -162,6 +162,7 @@ class Desk:
         following: str | None,
         *,
         live: bool = False,
+        status_code: int = HTTPStatus.OK,
         **context: Any,  # noqa: ANN401 - template context
     ) -> Response:
         """A page of a list; for htmx the part that changes, which has the id `block` (None: there is none).
@@ -176,7 +177,8 @@ class Desk:
             "viewer": self.viewer,
         }
         if not self.partial or block is None:
-            return self.pages.respond(self.request, template, framed(self.platform, **context))
+            every = framed(self.platform, **context)
+            return self.pages.respond(self.request, template, every, status_code=status_code)
         polled = self.request.headers.get("HX-Trigger") == block
         code = STOP_POLLING if polled and not live else HTTPStatus.OK
         response = self.pages.respond(self.request, template, context, block=block, status_code=code)

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,8 +17,19 @@ from backend.endpoints import service, states
 from backend.endpoints.repository import EndpointFilter
 from frontend import figures, flash
 from frontend.forms import Typed
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
-from frontend.pages.jobs import STOP_POLLING, Word
+from frontend.lists import Listing, Lists
+from frontend.pages.common import (
+    STOP_POLLING,
+    AtDesk,
+    Back,
+    Chosen,
+    FromOurPage,
+    LoggedIn,
+    Pages,
+    Services,
+    TypedCount,
+    framed,
+)
 from frontend.render import Renderer
 from frontend.services import parse_id
 from frontend.views import endpointcosts, endpointtraffic
@@ -28,6 +40,7 @@ router = APIRouter()
 
 PAGE_SIZE = 50
 HISTORY_SIZE = 25
+ENDPOINTS = Lists("text", "status", "project", sorts=("name", "created_at"), usual="-created_at")
 Cursor = Annotated[str | None, Query(max_length=2000)]
 
 
@@ -37,53 +50,41 @@ def _url(path: str, **filters: str | None) -> str:
     return path + (f"?{urlencode(given)}" if given else "")
 
 
-def read_filters(text: Word = None, status: Word = None, project: Word = None) -> dict[str, str]:
-    """Filters from the URL; an empty one filters nothing."""
-    given = {"text": (text or "").strip(), "status": status, "project": project}
-    return {name: value for name, value in given.items() if value}
-
-
 @router.get("/endpoints")
-def list_endpoints(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    filters: Annotated[dict[str, str], Depends(read_filters)],
-    cursor: Cursor = None,
-) -> Response:
+def list_endpoints(desk: AtDesk, listing: Annotated[Listing, Depends(ENDPOINTS)]) -> Response:
     """The list; for htmx, its table alone. Where nothing moves it is not asked for again."""
-    project = filters.get("project")
     where = EndpointFilter(
-        project_id=parse_id(project) if project else None,
-        status=filters.get("status"),
-        name_contains=filters.get("text"),
+        project_id=listing.id("project"), status=listing["status"] or None, name_contains=listing["text"] or None
     )
-    with back.tenant(viewer) as session:
-        page = PageRequest(limit=PAGE_SIZE, cursor=cursor or None)
-        found = views.list_endpoints(session, viewer.scope, where, page)
+    with desk.session() as session:
+        found = views.list_endpoints(session, desk.scope, where, listing.page(PAGE_SIZE))
     live = any(not one.settled for one in found.endpoints)
-    context: dict[str, Any] = {
-        "found": found,
-        "filters": filters,
-        "filtered": bool(filters or cursor),
-        "statuses": list(states.ENDPOINT),
-        "live": live,
-        "here": _url("/endpoints", **filters, cursor=cursor),
-        "first": _url("/endpoints", **filters) if cursor else "",
-        "older": _url("/endpoints", **filters, cursor=found.next_cursor) if found.next_cursor else "",
-    }
-    if "HX-Request" not in request.headers:
-        return pages.respond(request, "endpoints/list.html", framed(platform, viewer, **context))
-    polled = request.headers.get("HX-Trigger") == "endpoints"
-    code = STOP_POLLING if polled and not live else HTTPStatus.OK
-    context["viewer"] = viewer
-    response = pages.respond(request, "endpoints/list.html", context, block="endpoints", status_code=code)
-    if not polled:
-        response.headers["HX-Push-Url"] = _url("/endpoints", **filters)
-    return response
+    return desk.show_list(
+        "endpoints/list.html",
+        "endpoints",
+        listing,
+        found.next_cursor,
+        live=live,
+        found=found,
+        statuses=list(states.ENDPOINT),
+    )
+
+
+@router.post("/endpoints/delete", dependencies=[FromOurPage])
+def delete_endpoints(desk: AtDesk, chosen: Chosen, typed: TypedCount = "") -> Response:
+    """Ask for the deletion of the chosen endpoints, once their number was typed."""
+    desk.viewer.require("write")
+    desk.counted(chosen, typed)
+
+    def name(session: Session, endpoint_id: UUID) -> str:
+        return service.get_endpoint(session, desk.scope, endpoint_id).endpoint.name
+
+    def delete(endpoint_id: UUID) -> None:
+        with desk.session() as session:
+            service.request_deletion(session, desk.viewer, endpoint_id)
+
+    done = desk.say("It is being deleted. It answers nobody any more.")
+    return desk.show_outcomes(desk.each(chosen, name=name, act=delete, done=done), "/endpoints")
 
 
 @router.get("/endpoints/{endpoint_id}")

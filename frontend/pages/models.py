@@ -1,82 +1,93 @@
 """Models: the list, one model with its versions and what they cost and bring, its description."""
 
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.registry import service as registry
-from backend.registry.models import Model
-from backend.registry.schemas import ModelUpdate
-from frontend import flash
+from backend.registry.schemas import ModelUpdate, Review
 from frontend.figures import document
-from frontend.forms import Form, Typed, parse
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
+from frontend.forms import Form, Typed, parse, typed_lines
+from frontend.lists import Listing, Lists
+from frontend.pages.common import AtDesk, Back, Chosen, Desk, FromOurPage, LoggedIn, Pages
 from frontend.render import Renderer
 from frontend.services import parse_id
 from frontend.views import models as views
 
 router = APIRouter()
+PAGE_SIZE = 50
 Word = Annotated[str, Query(max_length=200)]
-Cursor = Annotated[str, Query(max_length=2000)]
+MODELS = Lists("text", "project", sorts=("name", "created_at"), usual="-created_at")
+VERSIONS = Lists("by", sorts=("number",), usual="-number")
 FIRST_STEPS = """modelyard train first-digits --project {project} --dataset digits:1 --model digits"""
 
 
 @router.get("/models")
-def list_models(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    project: Word = "",
-    text: Word = "",
-    cursor: Cursor = "",
-) -> Response:
+def list_models(desk: AtDesk, listing: Annotated[Listing, Depends(MODELS)]) -> Response:
     """Models, newest first; for htmx, the table alone."""
-    words = text.strip()
-    chosen = parse_id(project) if project else None
-    with back.tenant(viewer) as session:
-        found = views.list_models(session, viewer.scope, project=chosen, text=words or None, cursor=cursor or None)
-    context: dict[str, Any] = {"found": found, "project": project, "text": words, "cursor": cursor, "url": _url}
-    if "HX-Request" not in request.headers:
-        context["first_steps"] = FIRST_STEPS.format(project=project or "…")
-        return pages.respond(request, "models/list.html", framed(platform, viewer, **context))
-    response = pages.respond(request, "models/list.html", {**context, "first_steps": ""}, block="models")
-    response.headers["HX-Push-Url"] = _url(project, words)
-    return response
-
-
-def _url(project: str, text: str, cursor: str = "") -> str:
-    """The list's address."""
-    given = {name: value for name, value in (("project", project), ("text", text), ("cursor", cursor)) if value}
-    return "/models" + (f"?{urlencode(given)}" if given else "")
+    project = listing.id("project")
+    with desk.session() as session:
+        page = listing.page(PAGE_SIZE)
+        found = views.list_models(session, desk.scope, page, project=project, text=listing["text"] or None)
+    steps = FIRST_STEPS.format(project=listing["project"] or "…")
+    return desk.show_list("models/list.html", "models", listing, found.next_cursor, found=found, first_steps=steps)
 
 
 @router.get("/models/{model_id}")
-def show_model(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    model_id: str,
-    by: Word = "size",
-    cursor: Cursor = "",
-) -> Response:
-    """One model: its versions, and what accuracy costs in size or time."""
-    with back.tenant(viewer) as session:
-        model = registry.get_model(session, viewer.scope, parse_id(model_id))
-        shown = views.model_page(session, viewer.scope, model, cursor=cursor or None)
-    by = "latency" if by == "latency" else "size"
-    return pages.respond(
-        request, "models/model.html", framed(platform, viewer, model=shown, by=by, cursor=cursor, form=_edit(model))
+def show_model(desk: AtDesk, model_id: str, listing: Annotated[Listing, Depends(VERSIONS)]) -> Response:
+    """One model: its versions, and what accuracy costs in size or time; for htmx, the versions alone."""
+    return _show(desk, model_id, listing, Form())
+
+
+def _show(desk: Desk, model_id: str, listing: Listing, form: Form[ModelUpdate]) -> Response:
+    with desk.session() as session:
+        model = registry.get_model(session, desk.scope, parse_id(model_id))
+        shown = views.model_page(session, desk.scope, model, listing.page(PAGE_SIZE))
+        form.values = form.values or {"description": model.description, "tags:lines": typed_lines(model.tags)}
+    return desk.show_list(
+        "models/model.html",
+        "versions",
+        listing,
+        shown.next_cursor,
+        model=shown,
+        by="latency" if listing["by"] == "latency" else "size",
+        form=form,
+        status_code=HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK,
     )
+
+
+@router.post("/models/{model_id}/approve", dependencies=[FromOurPage])
+def approve_versions(desk: AtDesk, model_id: str, chosen: Chosen, typed: Typed) -> Response:
+    """Approve the chosen versions, with one reason."""
+    return _review(desk, model_id, chosen, typed, to="approved", done=desk.say("It was approved."))
+
+
+@router.post("/models/{model_id}/reject", dependencies=[FromOurPage])
+def reject_versions(desk: AtDesk, model_id: str, chosen: Chosen, typed: Typed) -> Response:
+    """Reject the chosen versions, with one reason."""
+    return _review(desk, model_id, chosen, typed, to="rejected", done=desk.say("It was rejected."))
+
+
+def _review(desk: Desk, model_id: str, chosen: list[str], typed: dict[str, str], *, to: str, done: str) -> Response:
+    desk.viewer.require("write")
+    reason = Review(reason=typed.get("reason", "")).reason
+    with desk.session() as session:
+        model = registry.get_model(session, desk.scope, parse_id(model_id)).name
+
+    def name(session: Session, version_id: UUID) -> str:
+        return f"{model} v{registry.get_version(session, desk.scope, version_id).number}"
+
+    def review(version_id: UUID) -> None:
+        with desk.session() as session:
+            registry.review_version(session, desk.viewer, version_id, to=to, reason=reason)
+
+    return desk.show_outcomes(desk.each(chosen, name=name, act=review, done=done), f"/models/{model_id}")
 
 
 @router.get("/models/{model_id}/pareto")
@@ -108,26 +119,16 @@ def _words(request: Request, pages: Renderer, by: str) -> views.Words:
     )
 
 
-def _edit(model: Model) -> Form[ModelUpdate]:
-    tags = "\n".join(f"{key}={value}" for key, value in model.tags.items())
-    return Form(values={"description": model.description, "tags:lines": tags})
-
-
 @router.post("/models/{model_id}/edit", dependencies=[FromOurPage])
-def edit_model(
-    request: Request, *, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, model_id: str, typed: Typed
-) -> Response:
+def edit_model(desk: AtDesk, model_id: str, typed: Typed) -> Response:
     """Change description and tags; what is emptied is gone."""
-    viewer.require("write")
+    desk.viewer.require("write")
     form = parse(ModelUpdate, typed)
-    with back.tenant(viewer) as session:
-        model = registry.get_model(session, viewer.scope, parse_id(model_id))
-        if form.request is not None:
-            description, tags = form.request.description or "", form.request.tags or {}
-            registry.update_model(session, viewer, model.id, description=description, tags=tags)
-            return flash.go_on(
-                request, f"/models/{model.id}", pages.say(request, "%(name)s was changed.", name=model.name)
-            )
-        shown = views.model_page(session, viewer.scope, model, cursor=None)
-    context = framed(platform, viewer, model=shown, by="size", cursor="", form=form)
-    return pages.respond(request, "models/model.html", context, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+    wanted = form.request
+    if wanted is None:
+        return _show(desk, model_id, replace(VERSIONS(desk.request), path=f"/models/{model_id}"), form)
+    with desk.session() as session:
+        words, tags = wanted.description or "", wanted.tags or {}
+        model = registry.update_model(session, desk.viewer, parse_id(model_id), description=words, tags=tags)
+        said = desk.say("%(name)s was changed.", name=model.name)
+    return desk.go_on(f"/models/{model_id}", said)

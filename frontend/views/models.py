@@ -23,7 +23,6 @@ from backend.registry import service as registry
 from backend.registry.models import Model, ModelVersion
 from frontend.figures import Figure, FigureSeries, Point
 
-PAGE_SIZE = 50
 MOST_DRAWN = 500
 ACCURACIES = ("test_accuracy", "validation_accuracy", "accuracy")
 """Names of the accuracy among a version's metrics, the most telling first."""
@@ -147,10 +146,9 @@ class ModelPage:
 
 
 def list_models(
-    session: Session, scope: Scope, *, project: UUID | None, text: str | None, cursor: str | None
+    session: Session, scope: Scope, page: PageRequest, *, project: UUID | None, text: str | None
 ) -> ModelList:
     """One page, newest model first."""
-    page = PageRequest(limit=PAGE_SIZE, cursor=cursor)
     rows, following = registry.list_models(session, scope, page, project_id=project, name_contains=text)
     deployed = by_model(endpoints.deployments(session, scope, [model.id for model, _ in rows]))
     names = project_names(session, scope, {model.project_id for model, _ in rows})
@@ -172,9 +170,8 @@ def list_models(
     )
 
 
-def model_page(session: Session, scope: Scope, model: Model, *, cursor: str | None) -> ModelPage:
+def model_page(session: Session, scope: Scope, model: Model, page: PageRequest) -> ModelPage:
     """A model with one page of its versions, newest first."""
-    page = PageRequest(limit=PAGE_SIZE, cursor=cursor)
     rows, following = registry.list_versions(session, scope, model.id, page)
     deployed = by_model(endpoints.deployments(session, scope, [model.id]))
     return ModelPage(
