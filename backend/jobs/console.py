@@ -30,6 +30,20 @@ class ConsoleFilter:
     kind: str | None = None
 
 
+@dataclass(frozen=True)
+class JobOwner:
+    """Whose a job is, and how it is called."""
+
+    organization_id: UUID
+    name: str
+
+
+def owner_of(session: Session, job_id: UUID) -> JobOwner | None:
+    """Whose a job is; None where there is no such job."""
+    row = session.execute(select(Job.organization_id, Job.name).where(Job.id == job_id)).one_or_none()
+    return None if row is None else JobOwner(row[0], row[1])
+
+
 def page(session: Session, where: ConsoleFilter, page: PageRequest) -> tuple[list[Job], str | None]:
     """Newest first, and the cursor of the next page. Raises InvalidCursor."""
     query = select(Job)

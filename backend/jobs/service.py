@@ -159,7 +159,11 @@ def completed_runs(session: Session, scope: Scope, kind: str, instance_type: str
 
 def request_stop(session: Session, principal: Principal, job_id: UUID) -> Job:
     """A user's intent (★4). Raises JobNotFound, JobAlreadyFinished; asking twice changes nothing."""
-    scope = principal.scope
+    return stop_for(session, principal, principal.scope, job_id)
+
+
+def stop_for(session: Session, actor: Principal | str, scope: Scope, job_id: UUID) -> Job:
+    """The same by somebody who acts in an organization that is not his: an operator. Raises as `request_stop`."""
     job = JobRepository(session, scope).job(job_id, lock=True)
     if job is None:
         raise JobNotFound(f"there is no job {job_id}")
@@ -169,7 +173,7 @@ def request_stop(session: Session, principal: Principal, job_id: UUID) -> Job:
         now = database_now(session)
         job.stop_requested_at = now
         job.due_at = now
-        audit(session, principal, scope, action="job.stop", resource_kind="job", resource_id=job.id, detail={})
+        audit(session, actor, scope, action="job.stop", resource_kind="job", resource_id=job.id, detail={})
         ring_after_commit(session, CONTROL)
     return job
 

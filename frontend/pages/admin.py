@@ -22,7 +22,8 @@ from backend.identity import console as identity
 from backend.jobs import kinds, states
 from backend.jobs.console import ConsoleFilter
 from frontend.figures import document
-from frontend.pages.common import Back, LoggedIn, Pages, Services, framed
+from frontend.lists import Listing, Lists
+from frontend.pages.common import AtDesk, Back, Desk, LoggedIn, Pages, Services, framed
 from frontend.services import parse_id
 from frontend.views import Platform, console
 from frontend.views.audit import read_audit
@@ -42,6 +43,16 @@ def get_operator(viewer: LoggedIn) -> Principal:
 
 
 Operating = Annotated[Principal, Depends(get_operator)]
+
+
+def get_console(desk: AtDesk, _viewer: Operating) -> Desk:
+    """An operator's desk."""
+    return desk
+
+
+AtConsole = Annotated[Desk, Depends(get_console)]
+ORGANIZATIONS = Lists("text", sorts=("name", "created_at"), usual="-created_at")
+JOBS = Lists("status", "kind", "organization", sorts=("created_at",), usual="-created_at")
 
 
 def console_frame(platform: Platform, viewer: Principal, **context: Any) -> dict[str, Any]:  # noqa: ANN401 - template context
@@ -80,29 +91,12 @@ def read_spend(request: Request, _viewer: Operating, pages: Pages, back: Back) -
 
 
 @router.get("/organizations")
-def list_organizations(
-    request: Request,
-    *,
-    viewer: Operating,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    text: Text = "",
-    cursor: Cursor = "",
-) -> Response:
-    """Organizations, newest first."""
-    words = text.strip() if text.isprintable() else ""
-    with back.across() as session:
-        found, following = console.read_organizations(session, words, PageRequest(PAGE_SIZE, cursor or None))
-    context = console_frame(
-        platform,
-        viewer,
-        found=found,
-        words=words,
-        first=address("organizations", text=words) if cursor else "",
-        older=address("organizations", text=words, cursor=following) if following else "",
-    )
-    return pages.respond(request, "admin/organizations.html", context)
+def list_organizations(desk: AtConsole, listing: Annotated[Listing, Depends(ORGANIZATIONS)]) -> Response:
+    """Organizations, newest first; for htmx, the table alone."""
+    words = listing["text"] if listing["text"].isprintable() else ""
+    with desk.back.across() as session:
+        found, following = console.read_organizations(session, words, listing.page(PAGE_SIZE))
+    return desk.show_list("admin/organizations.html", "organizations", listing, following, found=found, console=True)
 
 
 @router.get("/instances")
@@ -134,45 +128,19 @@ def list_instances(
 
 
 @router.get("/jobs")
-def list_jobs(
-    request: Request,
-    *,
-    viewer: Operating,
-    pages: Pages,
-    platform: Services,
-    back: Back,
-    status: Text = "unfinished",
-    kind: Text = "",
-    organization: Text = "",
-    cursor: Cursor = "",
-) -> Response:
+def list_jobs(desk: AtConsole, listing: Annotated[Listing, Depends(JOBS)]) -> Response:
     """Jobs of all organizations, with the reason they wait; at first those that have not ended."""
+    status = listing["status"] or "unfinished"
     where = ConsoleFilter(
-        organization_id=optional_id(organization),
+        organization_id=listing.id("organization"),
         status=status if status in {*states.ALL, "unfinished"} else None,
-        kind=kind if kind in kinds.names() else None,
+        kind=listing["kind"] if listing["kind"] in kinds.names() else None,
     )
-    with back.across() as session:
-        found, following = console.read_jobs(session, where, PageRequest(PAGE_SIZE, cursor or None))
-        whose = _name_of(session, organization)
-    given = {"status": status or "any", "kind": kind, "organization": organization}
-    context = {
-        "found": found,
-        "where": where,
-        "whose": whose,
-        "organization": organization,
-        "statuses": states.ALL,
-        "kinds": kinds.names(),
-        "here": address("jobs", **given, cursor=cursor),
-        "first": address("jobs", **given) if cursor else "",
-        "older": address("jobs", **given, cursor=following) if following else "",
-    }
-    if "HX-Request" in request.headers:
-        response = pages.respond(request, "admin/jobs.html", context, block="jobs")
-        if request.headers.get("HX-Trigger") != "jobs":
-            response.headers["HX-Push-Url"] = address("jobs", **given)
-        return response
-    return pages.respond(request, "admin/jobs.html", console_frame(platform, viewer, **context))
+    with desk.back.across() as session:
+        found, following = console.read_jobs(session, where, listing.page(PAGE_SIZE))
+        whose = _name_of(session, listing["organization"])
+    words: dict[str, Any] = {"whose": whose, "statuses": states.ALL, "kinds": kinds.names()}
+    return desk.show_list("admin/jobs.html", "jobs", listing, following, live=True, found=found, console=True, **words)
 
 
 @router.get("/health")

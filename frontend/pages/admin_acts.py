@@ -22,10 +22,13 @@ from backend.core.fields import DisplayName
 from backend.fleet import console as fleet_console
 from backend.fleet import service as fleet
 from backend.identity import service as identity
+from backend.jobs import console as jobs_console
+from backend.jobs import service as jobs
 from frontend import flash, forms
+from frontend.backstage import Backstage
 from frontend.forms import Typed
-from frontend.pages.admin import Operating, console_frame
-from frontend.pages.common import Back, FromOurPage, Pages, Services
+from frontend.pages.admin import AtConsole, Operating, console_frame
+from frontend.pages.common import Back, Chosen, FromOurPage, Pages, Services
 from frontend.services import parse_id
 from frontend.views import console
 
@@ -160,6 +163,31 @@ def drain(request: Request, viewer: Operating, pages: Pages, back: Back, instanc
         _record(session, viewer, owner[0], found)
     said = pages.say(request, "The instance drains: it takes no new work, and ends when what it does has moved.")
     return flash.go_on(request, "/admin/instances", said)
+
+
+@router.post("/jobs/stop", dependencies=[FromOurPage])
+def stop_jobs(desk: AtConsole, chosen: Chosen) -> Response:
+    """Ask the chosen jobs to stop, each in its organization's name."""
+
+    def name(_session: Session, job_id: UUID) -> str:
+        return _job(desk.back, job_id).name
+
+    def stop(job_id: UUID) -> None:
+        owner = Scope(_job(desk.back, job_id).organization_id)
+        with desk.back.within(owner.organization_id) as session:
+            jobs.stop_for(session, acting(desk.viewer), owner, job_id)
+
+    done = desk.say("It was asked to stop: it writes a checkpoint and ends.")
+    return desk.show_outcomes(desk.each(chosen, name=name, act=stop, done=done), "/admin/jobs")
+
+
+def _job(back: Backstage, job_id: UUID) -> jobs_console.JobOwner:
+    """Raises RouteNotFound."""
+    with back.across() as session:
+        found = jobs_console.owner_of(session, job_id)
+    if found is None:
+        raise RouteNotFound("There is nothing at this address, or it is not yours to see.")
+    return found
 
 
 def _record(session: Session, viewer: Principal, organization_id: UUID, instance_id: UUID) -> None:

@@ -2,21 +2,22 @@
 
 from http import HTTPStatus
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Form, Query
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from backend.jobs import metrics
 from backend.jobs import service as jobs
-from backend.jobs.errors import JobAlreadyFinished
-from frontend import curves, flash
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
+from frontend import curves
+from frontend.pages.common import MOST_CHOSEN, AtDesk, Back, FromOurPage, LoggedIn, Pages, Services, framed
 from frontend.services import parse_id
 from frontend.views.compare import FEWEST, MOST, compare
 
 router = APIRouter()
-MOST_STOPPED = 200
+AmongJobs = Annotated[list[str], Form(alias="job", default_factory=list, max_length=MOST_CHOSEN)]
 Chosen = Annotated[list[str], Query(alias="job", max_length=200)]
 
 
@@ -71,26 +72,16 @@ def read_curves(
 
 
 @router.post("/training/stop", dependencies=[FromOurPage])
-def stop_jobs(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    back: Back,
-    job: Annotated[list[str], Form(max_length=MOST_STOPPED)] = [],  # noqa: B006 - FastAPI copies it
-) -> Response:
+def stop_jobs(desk: AtDesk, job: AmongJobs) -> Response:
     """Ask each of the chosen jobs to stop; what has ended already stays as it is."""
-    viewer.require("write")
-    chosen = [parse_id(one) for one in dict.fromkeys(job)]
-    asked = ended = 0
-    with back.tenant(viewer) as session:
-        for one in chosen:
-            try:
-                jobs.request_stop(session, viewer, one)
-                asked += 1
-            except JobAlreadyFinished:
-                ended += 1
-    said = pages.say(
-        request, "Asked %(asked)s of the jobs to stop; %(ended)s had ended already.", asked=asked, ended=ended
-    )
-    return flash.go_on(request, "/training", said)
+    desk.viewer.require("write")
+
+    def name(session: Session, job_id: UUID) -> str:
+        return jobs.get_job(session, desk.scope, job_id).name
+
+    def stop(job_id: UUID) -> None:
+        with desk.session() as session:
+            jobs.request_stop(session, desk.viewer, job_id)
+
+    done = desk.say("It was asked to stop: it writes a checkpoint and ends.")
+    return desk.show_outcomes(desk.each(job, name=name, act=stop, done=done), "/training")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -76,7 +77,10 @@ def reject_versions(desk: AtDesk, model_id: str, chosen: Chosen, typed: Typed) -
 
 def _review(desk: Desk, model_id: str, chosen: list[str], typed: dict[str, str], *, to: str, done: str) -> Response:
     desk.viewer.require("write")
-    reason = Review(reason=typed.get("reason", "")).reason
+    form = parse(Review, {"reason": typed.get("reason", "")})
+    if form.request is None:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "This address or form has a wrong value.")
+    reason = form.request.reason
     with desk.session() as session:
         model = registry.get_model(session, desk.scope, parse_id(model_id)).name
 

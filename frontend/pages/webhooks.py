@@ -4,18 +4,21 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.core.auth import Principal
 from backend.core.errors import DomainError
+from backend.core.pagination import PageRequest
 from backend.events import service as events
+from backend.events.repository import DeliveryFilter
 from backend.events.schemas import SubscriptionCreate, SubscriptionUpdate
 from frontend import flash
 from frontend.forms import Form, Typed, parse
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
-from frontend.pages.jobs import STOP_POLLING
+from frontend.lists import Listing, Lists
+from frontend.pages.common import STOP_POLLING, AtDesk, Back, Chosen, FromOurPage, LoggedIn, Pages, Services, framed
 from frontend.services import parse_id
 from frontend.views import webhooks as views
 
@@ -37,26 +40,7 @@ SENTENCES = (
 )
 """For `pages.say`; `webhooks/parts.html` lists them."""
 NO_EVENT, DELETED, CHANGED, TESTED, REPLAYED, DISABLED, ENABLED = SENTENCES
-Word = Annotated[str | None, Query(max_length=200)]
-
-
-def read_query(
-    *,
-    state: Word = None,
-    event_type: Word = None,
-    subscription: Word = None,
-    cursor: Annotated[str | None, Query(max_length=2000)] = None,
-) -> views.LogQuery:
-    """Filters from the URL; an empty or unknown one filters nothing."""
-    return views.LogQuery(
-        state=state if state in views.STATES else None,
-        event_type=event_type or None,
-        subscription=subscription or None,
-        cursor=cursor or None,
-    )
-
-
-Filters = Annotated[views.LogQuery, Depends(read_query)]
+LOG = Lists("state", "event_type", "subscription", sorts=("created_at",), usual="-created_at")
 
 
 @router.get("")
@@ -145,24 +129,40 @@ def _form(
 
 
 @router.get("/deliveries")
-def list_deliveries(
-    request: Request, viewer: LoggedIn, pages: Pages, platform: Services, back: Back, query: Filters
-) -> Response:
+def list_deliveries(desk: AtDesk, listing: Annotated[Listing, Depends(LOG)]) -> Response:
     """What was sent and is to be sent; for htmx, the table alone. A log in which nothing waits stops polling."""
-    viewer.require("read")
-    chosen = None if query.subscription is None else parse_id(query.subscription)
-    with back.tenant(viewer) as session:
-        found = views.read_log(session, viewer, query, subscription=chosen, limit=PAGE_SIZE)
-        subscriptions = views.list_subscriptions(session, viewer)
-    context = {"query": query, "found": found, "subscriptions": subscriptions}
-    if "HX-Request" not in request.headers:
-        return pages.respond(request, "webhooks/log.html", framed(platform, viewer, **context))
-    polled = request.headers.get("HX-Trigger") == "deliveries"
-    code = STOP_POLLING if polled and not found.live else HTTPStatus.OK
-    response = pages.respond(request, "webhooks/log.html", context, block="deliveries", status_code=code)
-    if not polled:
-        response.headers["HX-Push-Url"] = query.url()
-    return response
+    desk.viewer.require("read")
+    state = listing["state"] if listing["state"] in views.STATES else None
+    where = DeliveryFilter(listing.id("subscription"), state, listing["event_type"] or None)
+    with desk.session() as session:
+        found = views.read_log(session, desk.viewer, where, listing.page(PAGE_SIZE))
+        subscriptions = views.list_subscriptions(session, desk.viewer)
+    return desk.show_list(
+        "webhooks/log.html",
+        "deliveries",
+        listing,
+        found.next_cursor,
+        live=found.live,
+        found=found,
+        subscriptions=subscriptions,
+    )
+
+
+@router.post("/deliveries/replay", dependencies=[FromOurPage])
+def replay_chosen(desk: AtDesk, chosen: Chosen) -> Response:
+    """Send the chosen ones again."""
+    desk.viewer.require("manage")
+
+    def name(session: Session, delivery_id: UUID) -> str:
+        delivery = events.get_delivery(session, desk.scope, delivery_id).delivery
+        return f"{delivery.event_type} {delivery.resource_name}"
+
+    def again(delivery_id: UUID) -> None:
+        with desk.session() as session:
+            events.replay_delivery(session, desk.viewer, delivery_id)
+
+    outcomes = desk.each(chosen, name=name, act=again, done=desk.say(REPLAYED))
+    return desk.show_outcomes(outcomes, f"{HOME}/deliveries")
 
 
 @router.get("/deliveries/{delivery_id}")
@@ -299,16 +299,14 @@ def _show(
     subscription_id: UUID,
     form: Form[SubscriptionUpdate] | None,
 ) -> Response:
-    query = views.LogQuery(subscription=str(subscription_id))
     with back.tenant(viewer) as session:
         found = views.get_subscription(session, viewer, subscription_id)
-        log = views.read_log(session, viewer, query, subscription=subscription_id, limit=10)
+        log = views.read_log(session, viewer, DeliveryFilter(subscription_id), PageRequest(limit=10))
     context = framed(
         platform,
         viewer,
         subscription=found,
         log=log,
-        query=query,
         form=form or Form(values=views.typed_from(found)),
         choices=views.choices(),
     )

@@ -47,6 +47,7 @@ class ConsoleJob:
     instance_type: str
     reason: str
     created_at: datetime
+    final: bool
     seconds: float | None
 
 
@@ -337,6 +338,7 @@ def _job(job: Job, names: Mapping[UUID, str], now: datetime) -> ConsoleJob:
         instance_type=job.instance_type,
         reason=failure or jobviews.plain_reason(job.status_reason, job.status) or "",
         created_at=job.created_at,
+        final=job.status in states.FINAL,
         seconds=jobviews.seconds_between(job.started_at or job.created_at, job.ended_at, now),
     )
 

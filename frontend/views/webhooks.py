@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -89,34 +88,6 @@ class DeliveryDetail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogQuery:
-    """Filters and place of the delivery log, as they stand in the URL."""
-
-    state: str | None = None
-    event_type: str | None = None
-    subscription: str | None = None
-    cursor: str | None = None
-
-    @property
-    def filtered(self) -> bool:
-        """Whether something may be left out."""
-        return bool(self.state or self.event_type or self.subscription or self.cursor)
-
-    def url(self, **changes: str | None) -> str:
-        """The log's address with some filters changed; a change of filter starts at the first page."""
-        every = {
-            "state": self.state,
-            "event_type": self.event_type,
-            "subscription": self.subscription,
-            "cursor": self.cursor,
-        }
-        if changes and "cursor" not in changes:
-            changes["cursor"] = None
-        given = {name: value for name, value in (every | changes).items() if value}
-        return "/settings/webhooks/deliveries" + (f"?{urlencode(given)}" if given else "")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Log:
     """A page of the delivery log."""
 
@@ -173,10 +144,8 @@ def get_subscription(session: Session, viewer: Principal, subscription_id: UUID)
     return _subscription(events.get_subscription(session, viewer.scope, subscription_id))
 
 
-def read_log(session: Session, viewer: Principal, query: LogQuery, *, subscription: UUID | None, limit: int) -> Log:
+def read_log(session: Session, viewer: Principal, where: DeliveryFilter, page: PageRequest) -> Log:
     """A page of the log. Raises SubscriptionNotFound, InvalidCursor."""
-    where = DeliveryFilter(subscription, query.state, query.event_type)
-    page = PageRequest(limit=limit, cursor=query.cursor)
     rows, cursor = events.list_deliveries(session, viewer.scope, where, page)
     targets = {view.id: view.target for view in list_subscriptions(session, viewer)}
     return Log(deliveries=[_delivery(row, targets) for row in rows], next_cursor=cursor)
