@@ -15,12 +15,14 @@ from backend.datasets import service
 from backend.datasets.comparison import CHANGES, Change
 from backend.datasets.errors import DatasetVersionNotFound
 from backend.datasets.models import DatasetVersion
+from backend.datasets.preview_schemas import TabularPreview
 from backend.datasets.schemas import VersionUpdate
+from backend.datasets.tablechanges import TableChanges, compare_tables
 from frontend import flash
 from frontend.backstage import Backstage
 from frontend.figures import FigureSeries, document
 from frontend.forms import Form, Typed, parse, typed_lines
-from frontend.pages.common import Back, FromOurPage, LoggedIn, Pages, Services, framed
+from frontend.pages.common import AtDesk, Back, Desk, FromOurPage, LoggedIn, Pages, Services, framed
 from frontend.pages.data import LABELS_DRAWN, classes_figure, dataset_view
 from frontend.pages.uploads import FILES_PER_PAGE, content_response
 from frontend.services import parse_id
@@ -165,31 +167,39 @@ def tag_version(
 
 @router.get("/data/versions/{version_id}/compare")
 def compare(
-    request: Request,
-    *,
-    viewer: LoggedIn,
-    pages: Pages,
-    platform: Services,
-    back: Back,
+    desk: AtDesk,
     version_id: str,
     against: Word = "",
     change: Change = "added",
     cursor: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Response:
     """What differs from another version of the dataset, by default from the one before."""
-    row, context = _load(back, viewer, version_id)
-    with back.tenant(viewer) as session:
-        others, _ = service.list_versions(session, viewer.scope, row.dataset_id, PageRequest(limit=MAX_LIMIT))
+    row, context = _load(desk.back, desk.viewer, version_id)
+    with desk.session() as session:
+        others, _ = service.list_versions(session, desk.scope, row.dataset_id, PageRequest(limit=MAX_LIMIT))
         others = [one for one in others if one.id != row.id]
         earlier = [one for one in others if one.number < row.number]
-        other = service.get_version(session, viewer.scope, parse_id(against)) if against else None
+        other = service.get_version(session, desk.scope, parse_id(against)) if against else None
     if other is not None and other.dataset_id != row.dataset_id:
         raise DatasetVersionNotFound(f"this dataset has no version {against}")
     other = other or next(iter([*earlier, *others]), None)
     context |= {"others": [VersionView.of(one) for one in others], "other": None, "change": change}
-    if other is not None:
-        context |= _compared(back, row, other, change, cursor)
-    return pages.respond(request, "data/compare.html", framed(platform, viewer, **context))
+    if other is not None and row.kind == "tabular":
+        context |= {"other": VersionView.of(other), "table": _tables(desk, row, other)}
+    elif other is not None:
+        context |= _compared(desk.back, row, other, change, cursor)
+    template = "data/compare_tables.html" if row.kind == "tabular" else "data/compare.html"
+    return desk.show(template, **context)
+
+
+def _tables(desk: Desk, version: DatasetVersion, other: DatasetVersion) -> TableChanges:
+    """Rows and columns of two versions of a table, from `other` to `version`."""
+    before, after = (
+        service.preview_version(desk.back.database, desk.back.storage, desk.scope, one.id) for one in (other, version)
+    )
+    if not isinstance(before, TabularPreview) or not isinstance(after, TabularPreview):
+        raise TypeError("a version of a table has the preview of a table")
+    return compare_tables(before, after)
 
 
 def _compared(

@@ -62,6 +62,27 @@ def test_a_table_shows_its_columns_and_first_rows(visitor: Visitor, make: Callab
     assert "train.parquet" in frozen
 
 
+def test_versions_of_a_table_are_compared_by_rows_and_columns(
+    visitor: Visitor, make: Callable[..., Uploader], make_member: Callable[..., Member], app: FastAPI
+) -> None:
+    uploader = make("tabular")
+    uploader.send(b"size,colour,weight\n1,red,1.5\n2,blue,2.5\n3,red,3.5\n4,red,4.5\n", file_name="first.csv")
+    first = freeze(uploader)
+    assert "Nothing to compare with" in visitor.page(f"{first}/compare")
+    uploader.send(b"size,colour,weight\n5,red,heavy\n6,red,light\n", file_name="second.csv")
+    second = freeze(uploader)
+    page = visitor.page(f"{second}/compare")
+    assert "+2" in page
+    assert "4 → 6" in page
+    for name, change in (("weight", "Another type"), ("size", "Other values"), ("colour", "Other values")):
+        row = next(part for part in page.split("<tr>") if f'<span class="name">{name}</span>' in part)
+        assert change in row, name
+    assert "train.parquet" not in page
+    backwards = visitor.page(f"{first}/compare?against={second.rpartition('/')[2]}")
+    assert "-2" in backwards
+    assert Visitor(app, make_member()).get(f"{second}/compare").status_code == 404
+
+
 def test_a_target_is_changed_or_refused_beside_its_field(visitor: Visitor, make: Callable[..., Uploader]) -> None:
     uploader = make("tabular")
     uploader.send(csv_of("wine"), file_name="wine.csv")
