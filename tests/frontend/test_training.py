@@ -108,7 +108,7 @@ def test_chosen_jobs_are_asked_to_stop_together(
     chosen = {"job": [str(one) for one in (*running, ended)]}
     answer = visitor.post("/training/stop", data=chosen | token)
     assert "2 of 3 done" in answer.text
-    assert "Job 'ended' is completed since" in answer.text
+    assert "Job &#39;ended&#39; is completed since" in answer.text
     with app_database.unit_of_work(member.tenant.scope) as session:
         assert all(session.get_one(Job, one).stop_requested_at is not None for one in running)
         assert session.get_one(Job, ended).stop_requested_at is None
