@@ -61,6 +61,12 @@ class Listing:
         """The list ordered by a column; where it is already, the other way round."""
         return self.address(sort=f"-{key}" if self.sort == key else key)
 
+    def reads(self, seconds: int = 0) -> dict[str, str]:
+        """Attributes of the part that shows the list: it is read again after acts on rows, and every so often."""
+        every = f"every {seconds}s, " if seconds else ""
+        trigger = f"{every}rows-changed from:body"
+        return {"hx-get": self.address(), "hx-trigger": trigger, "hx-target": "this", "hx-swap": "morph"}
+
 
 class Lists:
     """A dependency: reads the `Listing` of a list with these filters and orders. A value too long answers 422."""
