@@ -52,6 +52,9 @@ def test_datasets_are_ordered_chosen_and_deleted(
         page.get_by_label("Choose second").uncheck()
         page.get_by_role("button", name="Delete", exact=True).click()
         dialog = page.get_by_role("dialog")
+        middle = dialog.evaluate("node => { const box = node.getBoundingClientRect(); return box.x + box.width / 2; }")
+        assert abs(middle - 720) < 2
+        assert dialog.evaluate("node => node.scrollWidth - node.clientWidth") == 0
         expect(dialog.get_by_role("listitem")).to_have_text(["first", "third"])
         assert axe(page) == []
         expect(dialog.get_by_role("button", name="Delete the datasets")).to_be_disabled()

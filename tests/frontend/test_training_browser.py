@@ -105,9 +105,9 @@ def test_jobs_are_chosen_compared_and_stopped(
         page.go_back()
         page.get_by_label("Choose one").check()
         page.get_by_label("Choose two").check()
-        page.get_by_role("group", name="Chosen jobs").get_by_role("button", name="Stop").click()
+        page.get_by_role("group", name="Chosen rows").get_by_role("button", name="Stop").click()
         page.get_by_role("button", name="Stop the jobs").click()
-        expect(page.locator("#toasts")).to_contain_text("Asked 2 of the jobs to stop")
+        expect(page.locator("#outcomes")).to_contain_text("2 of 2 done")
         assert complaints == []
 
 
