@@ -175,7 +175,7 @@ def stop_jobs(desk: AtConsole, chosen: Chosen) -> Response:
     def stop(job_id: UUID) -> None:
         owner = Scope(_job(desk.back, job_id).organization_id)
         with desk.back.within(owner.organization_id) as session:
-            jobs.stop_for(session, acting(desk.viewer), owner, job_id)
+            jobs.stop_for(session, desk.viewer.operating, owner, job_id)
 
     done = desk.say("It was asked to stop: it writes a checkpoint and ends.")
     return desk.show_outcomes(desk.each(chosen, name=name, act=stop, done=done), "/admin/jobs")
