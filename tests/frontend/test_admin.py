@@ -23,6 +23,7 @@ from backend.core.ticks import BEAT, Run, note
 from backend.fleet.models import Instance, InstanceType, Quota
 from backend.identity import operators
 from backend.jobs import states
+from backend.jobs.models import Job
 from frontend.pages import admin, admin_acts, admin_prices
 from tests.frontend.conftest import Member
 from tests.frontend.test_dashboard import HTML, enter
@@ -363,3 +364,18 @@ def test_garbage_is_never_our_fault(visitor: TestClient, operator: Member) -> No
             query = dict.fromkeys(("text", "status", "kind", "organization", "cursor", "after", "action"), "\x00x")
             answer = visitor.request(method, path, params=query, data=given if method == "POST" else None)
             assert answer.status_code < 500, (method, path)
+
+
+def test_chosen_jobs_of_others_are_stopped_in_their_audit(
+    visitor: TestClient, operator: Member, victim: Member, make_job: Callable[..., UUID], app_database: Database
+) -> None:
+    ended = make_job(victim.tenant, "over", states.COMPLETED)
+    with app_database.unit_of_work(victim.tenant.scope) as session:
+        waiting = session.scalars(select(Job).where(Job.status == states.QUEUED)).one().id
+    enter(visitor, operator)
+    chosen = {"csrf_token": token(visitor), "chosen": [str(waiting), str(ended)]}
+    answer = visitor.post("/admin/jobs/stop", data=chosen)
+    assert "1 of 2 done" in answer.text
+    assert "is completed since" in answer.text
+    assert (f"operator:{operator.user_id}", "job.stop") in acts(app_database, victim)
+    assert visitor.post("/admin/jobs/stop", data={**chosen, "chosen": str(uuid4())}).status_code == 404
