@@ -15,6 +15,8 @@ Every struct is immutable and keyword-only; unknown fields are ignored.
 Times are seconds (float) unless a name says otherwise; `*_at` are ISO 8601 strings in UTC.
 """
 
+import hashlib
+import hmac
 from typing import Any, Literal
 
 import msgspec
@@ -404,6 +406,17 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[RouteKey]
 
 
+GRPC_ROLE = "grpc"
+
+
+def gateway_token(token: str, role: str) -> str:
+    """The bearer token of the gateway process with this role, made from the one token they are given.
+
+    Each is counted by itself, so that an endpoint waits for all of them. "" = the first: the token itself.
+    """
+    return hmac.new(token.encode(), role.encode(), hashlib.sha256).hexdigest() if role else token
+
+
 class ReplicaHello(msgspec.Struct, frozen=True, kw_only=True):
     """First packet from a replica process to whoever connects: who it is. `process` counts from 0."""
 
@@ -423,6 +436,8 @@ class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
     variants: list[RouteVariant]
     keys: list[RouteKey]
     max_body_bytes: int
+    version: int = -1
+    """Of the table that it was taken from. Of two gateways' routes a replica keeps the newer one's."""
 
 
 # --- what a model takes and gives ---------------------------------------------------------------

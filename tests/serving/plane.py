@@ -20,6 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from backend.core.wire import (
+    GRPC_ROLE,
     ModelSignature,
     ReplicaSpec,
     Route,
@@ -28,12 +29,14 @@ from backend.core.wire import (
     RouteSnapshot,
     RouteVariant,
     UsageLine,
+    gateway_token,
 )
 from worker.serving.probe import probe
 
 PROBE_TOKEN = "probe-token"
 TOKEN_A = "secret-a"
 GATEWAY_TOKEN = "gateway-token"
+GATEWAYS = {f"Bearer {gateway_token(GATEWAY_TOKEN, role)}" for role in ("", GRPC_ROLE)}
 ROOT = Path(__file__).parents[2]
 
 
@@ -74,7 +77,7 @@ class RouteServer:
 
             def do_GET(self) -> None:
                 owner.asked.append(self.path)
-                if self.headers["Authorization"] != f"Bearer {GATEWAY_TOKEN}":
+                if self.headers["Authorization"] not in GATEWAYS:
                     self.reply(401, b"")
                 elif self.path == f"/gateway/v1/routes?version={owner.snapshot.version}":
                     self.reply(304, b"")
@@ -181,20 +184,31 @@ class Replica(Process):
 class GatewayProcess(Process):
     """A gateway process; its port is read from its first log lines."""
 
+    module = "worker.serving.gateway"
+    ready = '"gateway ready"'
+
     def __init__(self, home: Path, api: str, port: int = 0) -> None:
         home.mkdir(exist_ok=True)
         token = home / "token"
         token.write_text(GATEWAY_TOKEN + "\n")
-        self._known = 0 if not (home / "gateway.log").exists() else len((home / "gateway.log").read_text())
+        output = home / f"{self.module}.log"
+        self._known = 0 if not output.exists() else len(output.read_text())
         arguments = ["--home", str(home), "--api", api, "--token-file", str(token), "--port", str(port)]
-        super().__init__(["worker.serving.gateway", *arguments], ROOT, home / "gateway.log")
+        super().__init__([self.module, *arguments], ROOT, output)
         self.port: int = until(self._ready, 10)
 
     def _ready(self) -> int:
         for line in self.output[self._known :].splitlines():
-            if '"gateway ready"' in line:
+            if self.ready in line:
                 return int(json.loads(line)["port"])
         return 0
+
+
+class GrpcGatewayProcess(GatewayProcess):
+    """A gRPC gateway process."""
+
+    module = "worker.serving.grpcgateway"
+    ready = '"grpc gateway ready"'
 
 
 def until(look: Callable[[], Any], seconds: float) -> Any:

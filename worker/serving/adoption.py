@@ -22,13 +22,19 @@ INTERNET = {socket.AF_INET, socket.AF_INET6}
 
 
 class Peer:
-    """Who is at the other end of a line. It is a gateway once it has sent a route."""
+    """Who is at the other end of a line.
 
-    __slots__ = ("acknowledged", "adopted", "is_gateway")
+    It is a gateway once it has sent a route (R), or a pooling one (r): that one's connections carry its own requests,
+    it closes them itself when we drain, and it takes none back.
+    """
+
+    __slots__ = ("acknowledged", "adopted", "is_gateway", "is_pool", "pooled")
 
     def __init__(self) -> None:
         self.adopted = 0
         self.is_gateway = False
+        self.is_pool = False
+        self.pooled: set[Connection] = set()
         self.acknowledged = False
 
 
@@ -40,7 +46,7 @@ class Adoption:
         spec: ReplicaSpec,
         number: int,
         connect: Callable[[bytes, bool], Connection],
-        take_route: Callable[[ReplicaRoute], None],
+        take_route: Callable[[ReplicaRoute, bool], None],
     ) -> None:
         self._spec = spec
         self._number = number
@@ -91,55 +97,72 @@ class Adoption:
         line.send(packets.HELLO, msgspec.json.encode(hello))
 
     def _line_lost(self, line: PacketLine) -> None:
-        self._peers.pop(line, None)
+        peer = self._peers.pop(line, None)
         for _, passed in line.unsent():
             passed.close()
+        if peer is not None and self.draining:
+            for connection in list(peer.pooled):
+                connection.drain()
 
     def _packet(self, line: PacketLine, kind: bytes, payload: bytes, passed: socket.socket | None) -> None:
         peer = self._peers[line]
         if kind == packets.CONNECTION and passed is not None:
             peer.adopted += 1
-            task = self._loop.create_task(self._adopt(passed, payload))
+            task = self._loop.create_task(self._adopt(peer, passed, payload))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
         if passed is not None:
             passed.close()
-        if kind == packets.ROUTE:
-            try:
-                route = msgspec.json.decode(payload, type=ReplicaRoute)
-            except msgspec.DecodeError as error:
-                log("route refused", error=str(error))
-                return
-            peer.is_gateway = True
-            self._take_route(route)
-            self.report_load()
+        if kind in {packets.ROUTE, packets.POOL_ROUTE}:
+            self._route(peer, kind, payload)
         elif kind == packets.DRAINING:
             peer.acknowledged = True
 
-    async def _adopt(self, passed: socket.socket, read: bytes) -> None:
+    def _route(self, peer: Peer, kind: bytes, payload: bytes) -> None:
+        try:
+            route = msgspec.json.decode(payload, type=ReplicaRoute)
+        except msgspec.DecodeError as error:
+            log("route refused", error=str(error))
+            return
+        if kind == packets.POOL_ROUTE:
+            peer.is_pool = True
+        else:
+            peer.is_gateway = True
+        self._take_route(route, peer.is_pool)
+        self.report_load()
+
+    async def _adopt(self, peer: Peer, passed: socket.socket, read: bytes) -> None:
         internet = passed.family in INTERNET
         connection = self._connect(read, internet)
         self.connections.add(connection)
+        if peer.is_pool:
+            peer.pooled.add(connection)
         try:
             passed.settimeout(0)
             if internet:
                 passed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(lambda: connection, passed)
         except OSError as error:
-            self.connections.discard(connection)
+            self.ended(connection)
             passed.close()
             log("connection could not be adopted", error=str(error))
             return
         self.report_load()
         connection.begin()
-        if self.draining:
+        if self.draining and not self._is_pooled(connection):
             connection.drain()
 
     def ended(self, connection: Connection) -> None:
         """A connection is no more, or no more here."""
         self.connections.discard(connection)
+        for peer in self._peers.values():
+            peer.pooled.discard(connection)
         self.report_load()
+
+    def _is_pooled(self, connection: Connection) -> bool:
+        """Whether a living gateway uses it for its own requests: it is that one's to close."""
+        return any(connection in peer.pooled for peer in self._peers.values())
 
     def report_load(self) -> None:
         """Tell the gateways, soon, how many connections are held here."""
@@ -178,7 +201,8 @@ class Adoption:
         for line in list(self._peers):
             line.send(packets.DRAINING)
         for connection in list(self.connections):
-            connection.drain()
+            if not self._is_pooled(connection):
+                connection.drain()
         await self._until(lambda: not (self.connections or self._tasks or self._expecting(began)), end)
         for connection in list(self.connections):
             connection.abort()
@@ -194,7 +218,8 @@ class Adoption:
     def _expecting(self, began: float) -> bool:
         """Connections may still be under way from a gateway that has not read our D."""
         late = time.monotonic() - began > ACKNOWLEDGE_SECONDS
-        return not late and any(peer.is_gateway and not peer.acknowledged for peer in self._peers.values())
+        gateways = [peer for peer in self._peers.values() if peer.is_gateway or peer.is_pool]
+        return not late and not all(peer.acknowledged for peer in gateways)
 
     def tick(self, now: float) -> None:
         """Called each second with the monotonic time: end connections that take too long."""

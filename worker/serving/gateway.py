@@ -9,25 +9,21 @@ Exit status: 0 after SIGTERM or SIGINT, 1 when the port or the home cannot be us
 
 import argparse
 import asyncio
-import contextlib
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from backend.core.wire import RouteSnapshot
 from worker.serving import table
 from worker.serving.limits import raise_descriptor_limit
 from worker.serving.log import log
 from worker.serving.placement import Gateway
-from worker.serving.routesource import RouteSource
+from worker.serving.routesource import RouteSource, apply_in
 
 LISTEN_BACKLOG = 1024
 TICK_SECONDS = 0.5
-APPLY_SECONDS = 30.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -52,7 +48,7 @@ async def serve(*, home: Path, api: str, token_file: Path, listener: socket.sock
         token_file=token_file,
         path=path,
         version=gateway.table.version,
-        take=lambda snapshot: _in_loop(loop, gateway, snapshot),
+        take=lambda snapshot: apply_in(loop, gateway.take, snapshot),
     )
     source.start()
     gateway.listen(listener)
@@ -68,23 +64,6 @@ async def serve(*, home: Path, api: str, token_file: Path, listener: socket.sock
     source.stop()
     gateway.close()
     log("gateway ended")
-
-
-def _in_loop(loop: asyncio.AbstractEventLoop, gateway: Gateway, snapshot: RouteSnapshot) -> None:
-    """Have the loop apply a snapshot, and wait for it in the polling thread. Raises TimeoutError.
-
-    The loop may have ended meanwhile, which ends the process and this thread with it.
-    """
-    applied = threading.Event()
-
-    def take() -> None:
-        gateway.take(snapshot)
-        applied.set()
-
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(take)
-        if not applied.wait(APPLY_SECONDS):
-            raise TimeoutError(f"the routing table could not be applied in {APPLY_SECONDS:.0f} s")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

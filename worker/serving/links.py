@@ -35,6 +35,8 @@ Return = Callable[["Link", bytes, bytes, socket.socket], None]
 """Called with a connection that came back: link, reason, unread bytes, socket (now the callee's)."""
 Replace = Callable[[socket.socket, bytes], None]
 """Called with a connection that could not be handed over, and the bytes read from it."""
+Leave = Callable[["Link"], None]
+"""Called with a link that gets nothing more: its process drains or is gone, or its replica left the table."""
 
 
 class Link:
@@ -77,12 +79,26 @@ class Link:
 
 
 class Links:
-    """All links of a gateway, kept in step with the table."""
+    """All links of a gateway, kept in step with the table.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, came_back: Return, replace: Replace) -> None:
+    `route_kind`: `packets.POOL_ROUTE` for a gateway that takes no connections back. `left` is told of links whose
+    connections should come to an end.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        came_back: Return,
+        replace: Replace,
+        *,
+        route_kind: bytes = packets.ROUTE,
+        left: Leave | None = None,
+    ) -> None:
         self._loop = loop
         self._came_back = came_back
         self._replace = replace
+        self._route_kind = route_kind
+        self._left = left
         self._table = RoutingTable(None)
         self._links: dict[Path, Link] = {}
         self._of: dict[tuple[str, str], list[Link]] = {}
@@ -101,6 +117,8 @@ class Links:
             link.retired = found is None or found[0] != link.replica_id
             if found is not None and not link.retired:
                 link.route = found[1]
+            if link.retired and self._left is not None:
+                self._left(link)
         self.reconcile()
         for link in list(self._links.values()):
             self._tell(link)
@@ -165,15 +183,17 @@ class Links:
         told = self._table.replica_route(route)
         if current is None:
             told = msgspec.structs.replace(told, keys=[])
-        if told != link.told:
+        if link.told is None or told != msgspec.structs.replace(link.told, version=told.version):
             link.told = told
-            link.line.send(packets.ROUTE, msgspec.json.encode(told))
+            link.line.send(self._route_kind, msgspec.json.encode(told))
 
     def _withdraw(self, link: Link) -> None:
         link.retired = True
         links = self._of.get(_address(link.route), [])
         if link in links:
             links.remove(link)
+        if self._left is not None:
+            self._left(link)
 
     def _lost(self, link: Link) -> None:
         self._withdraw(link)
@@ -194,7 +214,7 @@ class Links:
 
         On True the connection is no longer the caller's.
         """
-        usable = [link for link in self._of.get(_address(route), ()) if link.usable]
+        usable = self.usable(route)
         if not usable:
             return False
         self._turn += 1
@@ -205,9 +225,13 @@ class Links:
         link.line.send(packets.CONNECTION, read, connection)
         return True
 
+    def usable(self, route: Route) -> list[Link]:
+        """The processes of the route that may get connections now."""
+        return [link for link in self._of.get(_address(route), ()) if link.usable]
+
     def counts(self, route: Route) -> int:
         """How many usable processes the route has."""
-        return sum(link.usable for link in self._of.get(_address(route), ()))
+        return len(self.usable(route))
 
     def close(self) -> None:
         """Close every line; the replicas keep what they hold."""

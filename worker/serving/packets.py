@@ -12,6 +12,7 @@ from pathlib import Path
 
 CONNECTION = b"C"
 ROUTE = b"R"
+POOL_ROUTE = b"r"
 HELLO = b"H"
 LOAD = b"L"
 BACK = b"B"

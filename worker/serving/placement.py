@@ -12,6 +12,7 @@ import time
 
 from backend.core.wire import RouteSnapshot
 from worker.serving import answers
+from worker.serving.description import server_metadata
 from worker.serving.errors import RequestError
 from worker.serving.head import METHODS, PUBLIC, Head, head_end, parse_head
 from worker.serving.links import Link, Links
@@ -137,7 +138,7 @@ class Gateway:
         keep = head.keep_alive and not head.has_body
         ready = self.table.version >= 0
         status = 503 if head.kind == "ready" and not ready else 200
-        content: dict[str, object] = {"name": "modelyard", "extensions": ["binary_tensor_data"]}
+        content = server_metadata()
         if head.kind == "live":
             content = {"live": True}
         elif head.kind == "ready":

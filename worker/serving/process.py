@@ -16,6 +16,7 @@ from worker.serving.adoption import Adoption
 from worker.serving.batching import Call, Lane
 from worker.serving.bodies import plain_body
 from worker.serving.connection import Connection, Slot
+from worker.serving.description import server_metadata
 from worker.serving.errors import GiveBackError, RequestError
 from worker.serving.head import METHODS, PUBLIC, Head
 from worker.serving.invocations import Reader, is_heavy, parse_invocation
@@ -47,6 +48,7 @@ class ReplicaProcess:
         self._probe_sha256 = os.environ.get(PROBE_VARIABLE, "")
         self._keys: dict[str, RouteKey] = {}
         self._body_limit = UNROUTED_BODY_BYTES
+        self._route_version = -1
         equal = [RouteVariant(name=name, weight=1.0, model_version_id="") for name in models]
         self._chooser = Chooser(spec.endpoint_id, models, equal)
         self._adoption = Adoption(spec, number, self._new_connection, self._take_route)
@@ -54,10 +56,17 @@ class ReplicaProcess:
     def _new_connection(self, read: bytes, from_gateway: bool) -> Connection:  # noqa: FBT001  a Callable's
         return Connection(self, read, from_gateway=from_gateway)
 
-    def _take_route(self, route: ReplicaRoute) -> None:
+    def _take_route(self, route: ReplicaRoute, from_pool: bool) -> None:  # noqa: FBT001  a Callable's
+        """Take a route in. A pooling gateway may be behind: its older route must not bring a revoked key back.
+
+        The gateway's own route is always the newest word: after a restore, versions count from an earlier one.
+        """
         if route.endpoint_id != self.spec.endpoint_id:
             log("route of another endpoint refused", endpoint_id=route.endpoint_id)
             return
+        if from_pool and route.version < self._route_version:
+            return
+        self._route_version = route.version
         self._keys = {key.token_sha256: key for key in route.keys}
         self._body_limit = route.max_body_bytes
         self._chooser = Chooser(self.spec.endpoint_id, self._models, route.variants)
@@ -150,7 +159,7 @@ class ReplicaProcess:
         if head.kind == "ready":
             return {"ready": not self.draining}
         if head.kind == "server":
-            return {"name": "modelyard", "version": "2", "extensions": ["binary_tensor_data"]}
+            return server_metadata()
         target = self._target(head)
         if target is not None and target not in self._models:
             raise RequestError(400, f"unknown variant {target!r}; there are {sorted(self._models)}")

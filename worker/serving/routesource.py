@@ -7,6 +7,7 @@ service once the gateways know it. So a new table is told a moment after it was 
 table is on disk before it is used. One connection is kept open, so a poll costs a round trip.
 """
 
+import asyncio
 import contextlib
 import http.client
 import threading
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from backend.core.wire import RouteSnapshot
+from backend.core.wire import RouteSnapshot, gateway_token
 from worker.serving import table
 from worker.serving.log import log
 
@@ -24,15 +25,45 @@ POLL_SECONDS = 1.0
 TELL_SECONDS = 0.05
 """Between applying a table and saying so: replica processes that are new in it say hello meanwhile."""
 TIMEOUT_SECONDS = 5.0
+APPLY_SECONDS = 30.0
 SNAPSHOT_LIMIT_BYTES = 256 * 1024 * 1024
 UNCHANGED = {204, 304}
 
 
+def apply_in(
+    loop: asyncio.AbstractEventLoop, take: Callable[[RouteSnapshot], None], snapshot: RouteSnapshot
+) -> None:
+    """Have the loop apply a snapshot, and wait for it in the polling thread. Raises TimeoutError.
+
+    The loop may have ended meanwhile, which ends the process and this thread with it.
+    """
+    applied = threading.Event()
+
+    def work() -> None:
+        take(snapshot)
+        applied.set()
+
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(work)
+        if not applied.wait(APPLY_SECONDS):
+            raise TimeoutError(f"the routing table could not be applied in {APPLY_SECONDS:.0f} s")
+
+
 class RouteSource(threading.Thread):
-    """Polls until `stop`; `take` is called in this thread with every new snapshot and returns when it is applied."""
+    """Polls until `stop`; `take` is called in this thread with every new snapshot and returns when it is applied.
+
+    `role`: which of the gateways that share the token file this one is (`wire.gateway_token`); "" = the first.
+    """
 
     def __init__(
-        self, *, api: str, token_file: Path, path: Path, version: int, take: Callable[[RouteSnapshot], None]
+        self,
+        *,
+        api: str,
+        token_file: Path,
+        path: Path,
+        version: int,
+        take: Callable[[RouteSnapshot], None],
+        role: str = "",
     ) -> None:
         super().__init__(name="routes", daemon=True)
         self._address = urlsplit(api)
@@ -40,6 +71,7 @@ class RouteSource(threading.Thread):
         self._path = path
         self._version = version
         self._take = take
+        self._role = role
         self._over = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
         self._problem = ""
@@ -70,7 +102,7 @@ class RouteSource(threading.Thread):
         connection.request(
             "GET",
             f"{self._address.path.rstrip('/')}/gateway/v1/routes?version={self._version}",
-            headers={"Authorization": f"Bearer {self._token_file.read_text().strip()}"},
+            headers={"Authorization": f"Bearer {gateway_token(self._token_file.read_text().strip(), self._role)}"},
         )
         reply = connection.getresponse()
         content = reply.read(SNAPSHOT_LIMIT_BYTES)

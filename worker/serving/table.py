@@ -40,6 +40,7 @@ class RoutingTable:
             variants=route.variants,
             keys=self._keys_of.get(route.organization_id, []),
             max_body_bytes=route.max_body_bytes,
+            version=self.version,
         )
 
 
