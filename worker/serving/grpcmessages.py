@@ -3,7 +3,7 @@
 A ModelInferRequest becomes JSON and binary tensors. Raw contents are those bytes already; typed contents are packed here,
 each element checked for the range of its datatype, in C. Answers are always raw contents.
 
-Sources: Open Inference Protocol v2, `grpc_service.proto` as tritonclient ships it.
+Source: Open Inference Protocol v2, `grpc_service.proto`.
 """
 
 from array import array
@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from tritonclient.grpc import service_pb2 as pb
-
+from worker.serving import grpcproto as pb
 from worker.serving.errors import RequestError
 from worker.serving.grpcpool import Answer, ReplicaGone
 

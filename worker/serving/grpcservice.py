@@ -14,17 +14,17 @@ from urllib.parse import quote
 import grpc
 import orjson
 from google.protobuf.message import DecodeError
-from tritonclient.grpc import service_pb2 as pb
 
 from backend.core.wire import Route, RouteKey
+from worker.serving import grpcproto as pb
 from worker.serving.description import SERVER_NAME, SERVER_VERSION
 from worker.serving.errors import RequestError
-from worker.serving.grpchealth import HEALTH_CHECK, HealthCheckRequest, HealthCheckResponse
 from worker.serving.grpcmessages import infer_body, infer_response, metadata_response
 from worker.serving.grpcpool import Answer, Pool, ReplicaGone
 from worker.serving.log import log
 from worker.serving.table import RoutingTable
 
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 SERVICE = "/inference.GRPCInferenceService/"
 CALL_SECONDS = 120.0
 STREAM_AHEAD = 16
@@ -71,7 +71,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         self.table = table
         self.draining = False
         self._public: dict[str, Any] = {
-            HEALTH_CHECK: _unary(self._health, HealthCheckRequest),
+            HEALTH_CHECK: _unary(self._health, pb.HealthCheckRequest),
             SERVICE + "ServerLive": _unary(self._live, pb.ServerLiveRequest),
             SERVICE + "ServerReady": _unary(self._ready, pb.ServerReadyRequest),
             SERVICE + "ServerMetadata": _unary(self._metadata, pb.ServerMetadataRequest),
@@ -143,7 +143,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         if request.service not in {"", SERVICE.strip("/")}:
             raise RequestError(404, f"there is no service {request.service!r}")
         serving, not_serving = 1, 2
-        return HealthCheckResponse(status=serving if self.is_ready else not_serving)
+        return pb.HealthCheckResponse(status=serving if self.is_ready else not_serving)
 
     async def _metadata(self, _request: object, _context: Context) -> Any:  # noqa: ANN401  as above
         return pb.ServerMetadataResponse(name=SERVER_NAME, version=SERVER_VERSION, extensions=[])
