@@ -1,6 +1,6 @@
 """The `modelyard` command: starts processes, and is a client of the public API.
 
-Processes: up, demo, status, backup, restore, admin, migrate, api, worker, beat, gateway, localhost, agent. Each service
+Processes: up, demo, status, backup, restore, admin, migrate, api, worker, beat, gateway, grpc, localhost, agent. Each service
 runs as `python -m`, so that the supervisor, compose and a person start the same thing. Resources: `backend.commands`.
 """
 
@@ -29,6 +29,7 @@ PLATFORM, SERVICES = "The platform on this machine", "One service of it"
 HomeOption = Annotated[Path | None, typer.Option(help="where everything lasts (MODELYARD_HOME)")]
 ApiPortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="port of API and dashboard")]
 GatewayPortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="port of inference")]
+GrpcPortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="port of inference over gRPC")]
 
 
 @app.callback()
@@ -49,7 +50,12 @@ def options(
 
 
 @app.command(rich_help_panel=PLATFORM)
-def up(home: HomeOption = None, api_port: ApiPortOption = None, gateway_port: GatewayPortOption = None) -> None:
+def up(
+    home: HomeOption = None,
+    api_port: ApiPortOption = None,
+    gateway_port: GatewayPortOption = None,
+    grpc_port: GrpcPortOption = None,
+) -> None:
     """Run the whole platform on this machine until Ctrl-C."""
     from backend.platform.up import say
     from backend.platform.up import up as run
@@ -57,10 +63,14 @@ def up(home: HomeOption = None, api_port: ApiPortOption = None, gateway_port: Ga
     settings = _settings(home)
 
     def on_ready(state: "RunState") -> None:
-        say(f"ready: dashboard and API at {state.addresses['api']}, inference at {state.addresses['gateway']}")
+        addresses = state.addresses
+        say(
+            f"ready: dashboard and API at {addresses['api']}, inference at {addresses['gateway']}, "
+            f"over gRPC at {addresses['grpc']}"
+        )
         say(f"the owner's password and API key: {settings.home.resolve() / 'owner.json'}; Ctrl-C stops everything")
 
-    raise typer.Exit(run(settings, ports=_ports(api_port, gateway_port), on_ready=on_ready))
+    raise typer.Exit(run(settings, ports=_ports(api_port, gateway_port, grpc_port), on_ready=on_ready))
 
 
 @app.command(rich_help_panel=PLATFORM)
@@ -70,6 +80,7 @@ def demo(
     report: Annotated[Path, typer.Option(help="where the report is written")] = Path("demo-report.json"),
     api_port: ApiPortOption = None,
     gateway_port: GatewayPortOption = None,
+    grpc_port: GrpcPortOption = None,
 ) -> None:
     """Start the platform and run the whole job on real handwritten digits: train, compress, serve, bill."""
     from backend.commands.output import make_console
@@ -93,7 +104,7 @@ def demo(
         console.print("The platform keeps running; Ctrl-C stops it.")
         return None
 
-    raise typer.Exit(run(settings, ports=_ports(api_port, gateway_port), on_ready=on_ready))
+    raise typer.Exit(run(settings, ports=_ports(api_port, gateway_port, grpc_port), on_ready=on_ready))
 
 
 @app.command(rich_help_panel=PLATFORM)
@@ -249,15 +260,30 @@ def gateway(
 ) -> None:
     """Run the gateway, which owns the port of inference."""
     settings = _settings(None)
+    _become_gateway("worker.serving.gateway", settings, token_file, settings.gateway.port)
+
+
+@app.command(rich_help_panel=SERVICES)
+def grpc(
+    token_file: Annotated[
+        Path | None, typer.Option(help="the gateways' bearer token (default: gateway.token in the home)")
+    ] = None,
+) -> None:
+    """Run the gRPC gateway, which owns the port of inference over gRPC."""
+    settings = _settings(None)
+    _become_gateway("worker.serving.grpcgateway", settings, token_file, settings.gateway.grpc_port)
+
+
+def _become_gateway(module: str, settings: "Settings", token_file: Path | None, port: int) -> NoReturn:
     home = settings.home.resolve()
     arguments = {
         "--home": home,
         "--api": settings.api.url,
         "--token-file": token_file or home / "gateway.token",
         "--host": settings.gateway.host,
-        "--port": settings.gateway.port,
+        "--port": port,
     }
-    _become("worker.serving.gateway", [str(word) for pair in arguments.items() for word in pair])
+    _become(module, [str(word) for pair in arguments.items() for word in pair])
 
 
 @app.command(rich_help_panel=SERVICES)
@@ -299,8 +325,9 @@ def _settings(home: Path | None) -> "Settings":
         raise typer.Exit(2) from None
 
 
-def _ports(api_port: int | None, gateway_port: int | None) -> dict[str, int]:
-    return {name: port for name, port in (("api", api_port), ("gateway", gateway_port)) if port is not None}
+def _ports(api_port: int | None, gateway_port: int | None, grpc_port: int | None) -> dict[str, int]:
+    given = {"api": api_port, "gateway": gateway_port, "grpc": grpc_port}
+    return {name: port for name, port in given.items() if port is not None}
 
 
 for _name, _resource in (

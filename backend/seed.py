@@ -1,6 +1,6 @@
 """Seed: what a platform needs before its first request. Idempotent; runs after `migrate`, as *controller*.
 
-Every run: instance types of this host, the gateway's token, a price for each SKU that has none. First run only
+Every run: instance types of this host, the gateways' tokens, a price for each SKU that has none. First run only
 (there is no organization yet): the organization "Default" with its quota, an owner with a random password, an API
 key; these credentials go to `owner.json` in the home, mode 0600, written whole before the commit. A crash between
 the two leaves a file that opens nothing, and the next run replaces it. Later runs renew the addresses in it.
@@ -25,6 +25,8 @@ from backend.core.crypto import hash_token
 from backend.core.db import Database, Scope, make_engine
 from backend.core.ids import new_account_id, new_id
 from backend.core.settings import Settings, require
+from backend.core.wire import GRPC_ROLE
+from backend.core.wire import gateway_token as make_gateway_token
 from backend.endpoints.models import Gateway
 from backend.fleet.models import InstanceType, Quota
 from backend.identity.keys import make_key
@@ -73,7 +75,8 @@ def seed(settings: Settings) -> SeedResult:
             session.execute(select(func.pg_advisory_xact_lock(SEED_LOCK)))
             _seed_instance_type(session)
             _seed_prices(session)
-            _seed_gateway(session, gateway_token)
+            _seed_gateway(session, "default", gateway_token)
+            _seed_gateway(session, GRPC_ROLE, make_gateway_token(gateway_token, GRPC_ROLE))
             first = session.scalar(select(Organization.id).order_by(Organization.id).limit(1))
             if first is not None:
                 _renew_addresses(owner_file, settings)
@@ -112,9 +115,9 @@ def _seed_prices(session: Session) -> None:
             )
 
 
-def _seed_gateway(session: Session, token: str) -> None:
+def _seed_gateway(session: Session, name: str, token: str) -> None:
     hashed = hash_token(token)
-    statement = insert(Gateway).values(id=new_id(), name="default", token_hash=hashed)
+    statement = insert(Gateway).values(id=new_id(), name=name, token_hash=hashed)
     session.execute(statement.on_conflict_do_update(index_elements=[Gateway.name], set_={"token_hash": hashed}))
 
 
@@ -162,6 +165,7 @@ def _addresses(settings: Settings) -> dict[str, str]:
     return {
         "api_url": f"http://{_reachable(settings.api.host)}:{settings.api.port}",
         "gateway_url": f"http://{_reachable(settings.gateway.host)}:{settings.gateway.port}",
+        "grpc_address": f"{_reachable(settings.gateway.host)}:{settings.gateway.grpc_port}",
     }
 
 

@@ -50,7 +50,7 @@ STOPPED_SECONDS = (1.0, 3.0)
 PAUSE_SECONDS = (0.5, 1.5)
 STORM_SECONDS = 90.0
 MAX_ATTEMPTS = 20
-SERVICES = ("api", "beat", "gateway", "localhost", "postgres", "valkey", "worker")
+SERVICES = ("api", "beat", "gateway", "grpc", "localhost", "postgres", "valkey", "worker")
 ON_INSTANCES = {"agent": "worker.agent", "job": "worker.sleeping", "replica": "worker.serving.replica"}
 
 

@@ -58,6 +58,7 @@ def run_demo(home: Path, report_file: Path, console: Console) -> int:
     outcome.report |= {
         "api_url": owner["api_url"],
         "gateway_url": owner["gateway_url"],
+        "grpc_address": owner["grpc_address"],
         "api_key_file": str(owner_file.resolve()),
     }
     report_file.write_text(json.dumps(outcome.report, indent=2) + "\n")
@@ -91,7 +92,7 @@ def show(outcome: Outcome, console: Console, owner: dict[str, Any], owner_file: 
     first_step = report["seconds_submit_to_first_step"]
     console.print(f"submit to first training step: {first_step} s · whole job: {report['seconds_total']} s")
     console.print(f"dashboard: {owner['api_url']}   log in as {owner['email']}, password in {owner_file}")
-    console.print(f"inference: {owner['gateway_url']}   report: {report_file}")
+    console.print(f"inference: {owner['gateway_url']}   gRPC: {owner['grpc_address']}   report: {report_file}")
     for problem in outcome.problems:
         console.print(f"[bold red]✗ {problem}[/bold red]")
     if not outcome.problems:

@@ -82,12 +82,16 @@ class GatewaySettings(BaseModel):
     """Address that inference is answered on."""
     port: int = Field(default=8701, ge=1, le=65535)
     """Its port."""
+    grpc_port: int = Field(default=8702, ge=1, le=65535)
+    """Port of inference over gRPC, on the same address."""
     token: SecretStr | None = None
-    """Bearer token with which gateways read the routing table."""
+    """Bearer token with which gateways read the routing table; the gRPC gateway's is made from it."""
     internal_url: str | None = None
     """Address at which the API reaches a gateway, for the dashboard's playground; default: host and port."""
     public_url: str | None = None
     """Address that people are shown, such as the one of a proxy; default: host and port."""
+    public_grpc_address: str | None = None
+    """`host:port` that people are shown for gRPC; default: host and port."""
 
     @property
     def url(self) -> str:
@@ -100,9 +104,18 @@ class GatewaySettings(BaseModel):
         return self.public_url or self._own_url
 
     @property
+    def shown_grpc_address(self) -> str:
+        """`host:port` that people are shown for gRPC."""
+        return self.public_grpc_address or f"{self._own_host}:{self.grpc_port}"
+
+    @property
     def _own_url(self) -> str:
+        return f"http://{self._own_host}:{self.port}"
+
+    @property
+    def _own_host(self) -> str:
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not listened on
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return f"[{host}]" if ":" in host else host
 
 
 class SecuritySettings(BaseModel):

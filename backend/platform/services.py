@@ -1,9 +1,9 @@
 """The services of `modelyard up`, as data: what runs, after what, and which credentials it alone gets.
 
-Start: postgres and valkey together → migrate → api, control worker, beat → gateway → localhost; what is long to load
+Start: postgres and valkey together → migrate → api, control worker, beat → gateways → localhost; what is long to load
 (migrate, api, control worker) loads from the first moment and waits at its gate. Stop is the
 opposite order, so instances end while the control plane can still hear their last reports.
-A process sees only what it needs: the API never gets the controller's password, the gateway no database, the
+A process sees only what it needs: the API never gets the controller's password, a gateway no database, the
 local provider nothing at all.
 """
 
@@ -64,6 +64,12 @@ def ports(settings: Settings) -> list[Port]:
             host=settings.gateway.host,
             number=settings.gateway.port,
             option="--gateway-port or MODELYARD_GATEWAY__PORT",
+        ),
+        Port(
+            name="gRPC gateway",
+            host=settings.gateway.host,
+            number=settings.gateway.grpc_port,
+            option="--grpc-port or MODELYARD_GATEWAY__GRPC_PORT",
         ),
     ]
 
@@ -162,29 +168,34 @@ def _control_plane(platform: Platform) -> list[ChildSpec]:
 def _data_plane(platform: Platform) -> list[ChildSpec]:
     settings, socket = platform.settings, platform.localhost_socket
     token_file = settings.home / "gateway.token"
-    return [
-        _python(
+
+    def gateway(name: str, module: str, port: int) -> ChildSpec:
+        arguments = {
+            "--home": settings.home,
+            "--api": settings.api.url,
+            "--token-file": token_file,
+            "--host": settings.gateway.host,
+            "--port": port,
+        }
+        return _python(
             platform,
-            "gateway",
-            [
-                "worker.serving.gateway",
-                *("--home", str(settings.home)),
-                *("--api", settings.api.url),
-                *("--token-file", str(token_file)),
-                *("--host", settings.gateway.host),
-                *("--port", str(settings.gateway.port)),
-            ],
+            name,
+            [module, *[str(word) for pair in arguments.items() for word in pair]],
             {},
             after=["api"],
             prepare=lambda: write_private(token_file, platform.secrets.gateway_token),
-            ready=accepts_tcp(settings.gateway.host, settings.gateway.port),
-        ),
+            ready=accepts_tcp(settings.gateway.host, port),
+        )
+
+    return [
+        gateway("gateway", "worker.serving.gateway", settings.gateway.port),
+        gateway("grpc", "worker.serving.grpcgateway", settings.gateway.grpc_port),
         _python(
             platform,
             "localhost",
             ["worker.localhost", "--home", str(settings.home), "--socket", str(socket)],
             {},
-            after=["worker", "beat", "gateway"],
+            after=["worker", "beat", "gateway", "grpc"],
             ready=accepts_unix(socket),
             # It ends its machines in an orderly way also when the supervisor is gone.
             death_signal=signal.SIGTERM,
@@ -234,6 +245,7 @@ def _environment(settings: Settings, variables: Mapping[str, str]) -> dict[str, 
         "MODELYARD_API__PORT": str(settings.api.port),
         "MODELYARD_GATEWAY__HOST": settings.gateway.host,
         "MODELYARD_GATEWAY__PORT": str(settings.gateway.port),
+        "MODELYARD_GATEWAY__GRPC_PORT": str(settings.gateway.grpc_port),
         "PYTHONPATH": os.pathsep.join(search),
         "PYTHONUNBUFFERED": "1",
     }

@@ -29,12 +29,16 @@ def say(line: str) -> None:
 def up(settings: Settings, *, ports: Mapping[str, int] | None = None, on_ready: OnReady | None = None) -> int:
     """Run the platform of `settings.home` in the foreground until it is stopped. Returns the exit status.
 
-    `ports` overrides the settings: keys `api`, `gateway`. `on_ready` runs once in a thread of the forked
+    `ports` overrides the settings: keys `api`, `gateway`, `grpc`. `on_ready` runs once in a thread of the forked
     supervisor when everything is ready; an int it returns ends everything with that status. Call from the main
     thread. Errors (home taken, busy port, a service that does not start) are told on stderr, status 1.
     """
     chosen = _with_ports(settings, ports or {})
-    addresses = {"api": chosen.api.url, "gateway": f"http://{chosen.gateway.host}:{chosen.gateway.port}"}
+    addresses = {
+        "api": chosen.api.url,
+        "gateway": f"http://{chosen.gateway.host}:{chosen.gateway.port}",
+        "grpc": chosen.gateway.shown_grpc_address,
+    }
 
     def listed() -> list[ChildSpec]:
         say(f"starting on {chosen.home}, logs in its folder `logs`; this takes a few seconds")
@@ -43,7 +47,7 @@ def up(settings: Settings, *, ports: Mapping[str, int] | None = None, on_ready: 
     return run_home(
         chosen.home,
         specs=listed,
-        ports={"api": service_ports(chosen)[0], "gateway": service_ports(chosen)[1]},
+        ports=dict(zip(("api", "gateway", "grpc"), service_ports(chosen), strict=True)),
         addresses=addresses,
         on_ready=on_ready,
     )
@@ -106,6 +110,7 @@ def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:
     chosen.home = settings.home.resolve()
     chosen.api.port = ports.get("api", chosen.api.port)
     chosen.gateway.port = ports.get("gateway", chosen.gateway.port)
+    chosen.gateway.grpc_port = ports.get("grpc", chosen.gateway.grpc_port)
     return chosen
 
 

@@ -76,7 +76,7 @@ def test_the_first_boot_gives_credentials_that_work_and_the_next_ones_nothing(
     assert [entry.name for entry in fresh.home.iterdir()] == ["owner.json"]
     text = path.read_text()
     owner = json.loads(text)
-    assert owner["gateway_url"] == "http://127.0.0.1:8701"
+    assert (owner["gateway_url"], owner["grpc_address"]) == ("http://127.0.0.1:8701", "127.0.0.1:8702")
     app = create_app(fresh)
     robot = TestClient(app, headers={"Authorization": f"Bearer {owner['api_key']}"})
     me = robot.get("/api/v1/me").json()
@@ -95,9 +95,13 @@ def test_the_first_boot_gives_credentials_that_work_and_the_next_ones_nothing(
 def test_a_start_on_other_ports_renews_the_addresses_and_nothing_else(fresh: Settings) -> None:
     path = seed(fresh).owner_file
     before = json.loads(path.read_text())
-    fresh.api.port, fresh.gateway.port = 18700, 18701
+    fresh.api.port, fresh.gateway.port, fresh.gateway.grpc_port = 18700, 18701, 18702
     assert not seed(fresh).created
-    addresses = {"api_url": "http://127.0.0.1:18700", "gateway_url": "http://127.0.0.1:18701"}
+    addresses = {
+        "api_url": "http://127.0.0.1:18700",
+        "gateway_url": "http://127.0.0.1:18701",
+        "grpc_address": "127.0.0.1:18702",
+    }
     assert json.loads(path.read_text()) == before | addresses
     assert path.stat().st_mode & 0o777 == 0o600
     path.unlink()

@@ -33,6 +33,7 @@ DISK_OF = MappingProxyType(
         "api": "objects",
         "beat": "home",
         "gateway": "gateway",
+        "grpc": "gateway",
         "localhost": "localhost",
         "postgres": "postgres",
         "replica": "instances",

@@ -125,9 +125,9 @@ def _interpolated(value: str) -> str:
     return re.sub(r"\$\{\w+:\?[^}]*\}", "s" * 44, with_defaults)
 
 
-def test_only_the_api_and_the_gateway_are_published_and_only_here(compose: dict[str, Any]) -> None:
+def test_only_the_api_and_the_gateways_are_published_and_only_here(compose: dict[str, Any]) -> None:
     published = {name: one["ports"] for name, one in compose["services"].items() if "ports" in one}
-    assert set(published) == {"api", "gateway"}
+    assert set(published) == {"api", "gateway", "grpc"}
     for ports in published.values():
         assert all(port.startswith("127.0.0.1:") for port in ports)
     assert not any(one.get("network_mode") or one.get("privileged") for one in compose["services"].values())
@@ -174,7 +174,7 @@ def test_who_reaches_whom(compose: dict[str, Any]) -> None:
         speaks_sql = any("DATABASE" in variable for variable in service.get("environment", {}))
         assert ("data" in service["networks"]) == (speaks_sql or name == "postgres"), name
     # Sockets are handed from gateway to replicas, and machines asked for, through folders at one path in both.
-    for pair in (("gateway", "localhost", "sockets"), ("worker", "localhost", "provider")):
+    for pair in (("gateway", "localhost", "sockets"), ("grpc", "localhost", "sockets"), ("worker", "localhost", "provider")):
         first, second, volume = pair
         (left,) = [one for one in everyone[first]["volumes"] if one.startswith(f"{volume}:")]
         assert left in everyone[second]["volumes"]

@@ -43,7 +43,7 @@ class Here:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {name: free_port() for name in ("postgres", "valkey", "api", "gateway")}
+        self.ports = {name: free_port() for name in ("postgres", "valkey", "api", "gateway", "grpc")}
         self.postgres = EmbeddedPostgres(folder / "servers", folder / "s", port=self.ports["postgres"], durable=False)
         self.valkey = EmbeddedValkey(folder / "servers", folder / "s", port=self.ports["valkey"])
         self.secrets = _make_secrets(folder) | {
@@ -61,6 +61,7 @@ class Here:
         text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - what it is replaced by is the point
         text = re.sub("^8700$", str(self.ports["api"]), text)
         text = re.sub("^8701$", str(self.ports["gateway"]), text)
+        text = re.sub("^8702$", str(self.ports["grpc"]), text)
         return re.sub(r"(?<![\w:])/(var/lib|run|tmp)/", f"{self.folder}/", text)
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
@@ -128,7 +129,7 @@ def _answers(url: str) -> bool:
 
 def test_a_job_runs_to_its_end_on_what_compose_starts(here: Here) -> None:
     assert here.start("migrate").wait(60) == 0, here.logs()
-    for name in ("api", "worker", "beat", "gateway", "localhost"):
+    for name in ("api", "worker", "beat", "gateway", "grpc", "localhost"):
         here.start(name)
     api = f"http://127.0.0.1:{here.ports['api']}"
     assert until(lambda: _answers(f"{api}/health/ready"), 40), here.logs()

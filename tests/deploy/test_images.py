@@ -126,7 +126,8 @@ def test_images_run_without_root_and_hold_no_secret(stages: dict[str, list[tuple
         assert any(name == "RUN" and "-c constraints.txt" in rest for name, rest in instructions)
 
 
-CONTROL = ("backend.cli", "backend.app", "backend.seed", "backend.core.migrate", "worker.app", "worker.serving.gateway")
+CONTROL = ("backend.cli", "backend.app", "backend.seed", "backend.core.migrate", "worker.app", "worker.serving.gateway",
+           "worker.serving.grpcgateway")  # fmt: skip
 COMPUTE = ("worker.localhost.__main__", "worker.agent.__main__", "worker.training.job", "worker.compression.job",
            "worker.serving.replica", "worker.sleeping")  # fmt: skip
 NOT_IN_CONTROL = ("torch", "numpy", "onnx", "onnxruntime", "kornia", "safetensors")

@@ -13,7 +13,7 @@ from tests.fixtures.platform import ON_PLATFORM, ROOT, RunningPlatform
 
 pytestmark = [*ON_PLATFORM, pytest.mark.slow]
 REPORTED = {
-    *("api_url", "gateway_url", "endpoint", "input_name", "input_shape", "input_datatype", "api_key_file"),
+    *("api_url", "gateway_url", "grpc_address", "endpoint", "input_name", "input_shape", "input_datatype", "api_key_file"),
     *("train_images", "test_images", "accuracy_fp32", "accuracy_int8", "size_bytes_fp32", "size_bytes_int8"),
     *("latency_ms_fp32", "latency_ms_int8", "requests", "requests_per_variant", "charges", "total"),
     *("seconds_submit_to_first_step", "seconds_total"),
@@ -24,9 +24,8 @@ def test_the_demo_reports_what_happened_and_leaves_no_process(
     new_platform: Callable[[], RunningPlatform], tmp_path: Path
 ) -> None:
     own, file = new_platform(), tmp_path / "demo-report.json"
-    ports = ["--api-port", str(own.api_port), "--gateway-port", str(own.gateway_port)]
     ended = subprocess.run(
-        [sys.executable, "-m", "backend.cli", "demo", "--exit", "--home", own.home, "--report", file, *ports],
+        [sys.executable, "-m", "backend.cli", "demo", "--exit", "--home", own.home, "--report", file, *own.ports()],
         cwd=ROOT,
         env=own.environment(),
         capture_output=True,
@@ -42,6 +41,7 @@ def test_the_demo_reports_what_happened_and_leaves_no_process(
     report = json.loads(file.read_text())
     assert report.keys() >= REPORTED
     assert (report["api_url"], report["gateway_url"]) == (own.api_url, own.gateway_url)
+    assert report["grpc_address"] == f"127.0.0.1:{own.grpc_port}"
     assert json.loads(Path(report["api_key_file"]).read_text()) == own.owner
     assert (report["train_images"], report["test_images"]) == (3000, 1000)
     assert (report["input_datatype"], report["input_shape"]) == ("UINT8", [-1, 1, 28, 28])

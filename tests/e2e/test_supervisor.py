@@ -41,17 +41,17 @@ def test_a_second_up_on_the_same_home_says_who_runs_and_harms_nothing(platform: 
     assert platform.client().me()
 
 
-def test_it_listens_on_two_ports_of_this_host_alone(platform: RunningPlatform) -> None:
+def test_it_listens_on_three_ports_of_this_host_alone(platform: RunningPlatform) -> None:
     heard = set()
     for process in platform.processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             heard |= {one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN}
-    assert heard == {("127.0.0.1", platform.api_port), ("127.0.0.1", platform.gateway_port)}
+    assert heard == {("127.0.0.1", port) for port in (platform.api_port, platform.gateway_port, platform.grpc_port)}
 
 
 def test_a_busy_port_is_named_with_the_option_that_changes_it(new_platform: Callable[[], RunningPlatform]) -> None:
     stopped = new_platform()
-    for number, option in (("api_port", "--api-port"), ("gateway_port", "--gateway-port")):
+    for number, option in (("api_port", "--api-port"), ("gateway_port", "--gateway-port"), ("grpc_port", "--grpc-port")):
         with socket.create_server(("127.0.0.1", 0)) as holder:
             free, busy = getattr(stopped, number), holder.getsockname()[1]
             setattr(stopped, number, busy)

@@ -44,7 +44,7 @@ def test_each_service_comes_after_services_listed_before_it(listed: dict[str, Ch
     for spec in listed.values():
         assert set(spec.after) <= seen, spec.name
         seen.add(spec.name)
-    assert seen == {"postgres", "valkey", "migrate", "api", "worker", "beat", "gateway", "localhost"}
+    assert seen == {"postgres", "valkey", "migrate", "api", "worker", "beat", "gateway", "grpc", "localhost"}
 
 
 def test_a_service_gets_only_its_credentials(listed: dict[str, ChildSpec]) -> None:
@@ -54,6 +54,7 @@ def test_a_service_gets_only_its_credentials(listed: dict[str, ChildSpec]) -> No
         "worker": {"CONTROLLER", "APP"},
         "beat": set(),
         "gateway": set(),
+        "grpc": set(),
         "localhost": set(),
     }
     for name, expected in roles.items():
@@ -92,6 +93,7 @@ def test_ports_name_how_to_change_them(tmp_path: Path) -> None:
     named = {port.number: port.option for port in ports(Settings(home=tmp_path))}
     assert "MODELYARD_API__PORT" in named[8700]
     assert "MODELYARD_GATEWAY__PORT" in named[8701]
+    assert "MODELYARD_GATEWAY__GRPC_PORT" in named[8702]
 
 
 @pytest.fixture
