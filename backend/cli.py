@@ -1,6 +1,7 @@
 """The `modelyard` command: starts processes, and is a client of the public API.
 
-Processes: up, demo, status, backup, restore, admin, migrate, api, worker, beat, gateway, grpc, localhost, agent. Each service
+Processes: up, demo, status, backup, restore, admin, migrate, api, worker, beat, gateway, grpc, localhost, agent. Each
+service
 runs as `python -m`, so that the supervisor, compose and a person start the same thing. Resources: `backend.commands`.
 """
 

@@ -174,7 +174,11 @@ def test_who_reaches_whom(compose: dict[str, Any]) -> None:
         speaks_sql = any("DATABASE" in variable for variable in service.get("environment", {}))
         assert ("data" in service["networks"]) == (speaks_sql or name == "postgres"), name
     # Sockets are handed from gateway to replicas, and machines asked for, through folders at one path in both.
-    for pair in (("gateway", "localhost", "sockets"), ("grpc", "localhost", "sockets"), ("worker", "localhost", "provider")):
+    for pair in (
+        ("gateway", "localhost", "sockets"),
+        ("grpc", "localhost", "sockets"),
+        ("worker", "localhost", "provider"),
+    ):
         first, second, volume = pair
         (left,) = [one for one in everyone[first]["volumes"] if one.startswith(f"{volume}:")]
         assert left in everyone[second]["volumes"]

@@ -13,7 +13,16 @@ from tests.fixtures.platform import ON_PLATFORM, ROOT, RunningPlatform
 
 pytestmark = [*ON_PLATFORM, pytest.mark.slow]
 REPORTED = {
-    *("api_url", "gateway_url", "grpc_address", "endpoint", "input_name", "input_shape", "input_datatype", "api_key_file"),
+    *(
+        "api_url",
+        "gateway_url",
+        "grpc_address",
+        "endpoint",
+        "input_name",
+        "input_shape",
+        "input_datatype",
+        "api_key_file",
+    ),
     *("train_images", "test_images", "accuracy_fp32", "accuracy_int8", "size_bytes_fp32", "size_bytes_int8"),
     *("latency_ms_fp32", "latency_ms_int8", "requests", "requests_per_variant", "charges", "total"),
     *("seconds_submit_to_first_step", "seconds_total"),

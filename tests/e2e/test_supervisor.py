@@ -51,7 +51,11 @@ def test_it_listens_on_three_ports_of_this_host_alone(platform: RunningPlatform)
 
 def test_a_busy_port_is_named_with_the_option_that_changes_it(new_platform: Callable[[], RunningPlatform]) -> None:
     stopped = new_platform()
-    for number, option in (("api_port", "--api-port"), ("gateway_port", "--gateway-port"), ("grpc_port", "--grpc-port")):
+    for number, option in (
+        ("api_port", "--api-port"),
+        ("gateway_port", "--gateway-port"),
+        ("grpc_port", "--grpc-port"),
+    ):
         with socket.create_server(("127.0.0.1", 0)) as holder:
             free, busy = getattr(stopped, number), holder.getsockname()[1]
             setattr(stopped, number, busy)

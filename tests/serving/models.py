@@ -66,6 +66,23 @@ def total(path: Path) -> None:
     save(graph, path)
 
 
+def half(path: Path) -> None:
+    """`doubled` [n, 2] BF16 = `x` [n, 2] BF16 twice, and `log` [n, 2] FP32, which is NaN below zero."""
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["wide", "wide"], ["sum"]),
+            helper.make_node("Cast", ["sum"], ["doubled"], to=TensorProto.BFLOAT16),
+            helper.make_node("Log", ["wide"], ["log"]),
+        ],
+        "half",
+        [info("x", TensorProto.BFLOAT16, ["n", 2])],
+        [info("doubled", TensorProto.BFLOAT16, ["n", 2]), info("log", TensorProto.FLOAT, ["n", 2])],
+    )
+    save(graph, path)
+
+
 def gather(path: Path) -> None:
     """`row` [n, 2] = table[`index` [n]]: an index above 3 is refused by the graph itself."""
     table = numpy_helper.from_array(np.arange(8, dtype=np.float32).reshape(4, 2), "t")
@@ -159,7 +176,7 @@ def graph_variant(
 
 def _declared(info: onnx.ValueInfoProto) -> dict[str, object]:
     kind = TensorProto.DataType.Name(info.type.tensor_type.elem_type)
-    named = {"FLOAT16": "FP16", "FLOAT": "FP32", "DOUBLE": "FP64", "STRING": "BYTES"}
+    named = {"FLOAT16": "FP16", "BFLOAT16": "BF16", "FLOAT": "FP32", "DOUBLE": "FP64", "STRING": "BYTES"}
     shape = [size.dim_value or -1 for size in info.type.tensor_type.shape.dim]
     return {"name": info.name, "datatype": named.get(kind, kind), "shape": shape}
 

@@ -21,10 +21,11 @@ from worker.serving.tensors import Inference
 class Call:
     """One inference on its way. `deliver` gets the bytes of its answer. `key_id` empty = not metered.
 
-    `invocation`: it came by SageMaker Runtime's address, and an error is told in its shape.
+    `invocation`: it came by SageMaker Runtime's address, and an error is told in its shape. `encoding`: the content
+    encoding that its answer may have.
     """
 
-    __slots__ = ("began", "bytes_in", "connection_line", "deliver", "inference", "invocation", "key_id")
+    __slots__ = ("began", "bytes_in", "connection_line", "deliver", "encoding", "inference", "invocation", "key_id")
 
     def __init__(
         self,
@@ -35,7 +36,9 @@ class Call:
         deliver: Callable[[bytes], None],
         *,
         invocation: bool = False,
+        encoding: str = "",
     ) -> None:
+        self.encoding = encoding
         self.inference = inference
         self.key_id = key_id
         self.bytes_in = bytes_in

@@ -1,10 +1,39 @@
-"""Content-Encoding of request bodies: gzip and deflate, never larger than the body limit."""
+"""Content-Encoding: request bodies of gzip and deflate, never larger than the body limit; answers when asked."""
 
 import zlib
 
 from worker.serving.errors import RequestError
 
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
+
+SMALLEST_BYTES = 1024
+LARGEST_BYTES = 4 << 20
+"""Smaller answers gain nothing; larger ones would hold up everybody else's while they are compressed."""
+FASTEST = 1
+
+
+def accepted_encoding(value: str) -> str:
+    """Of an Accept-Encoding (RFC 9110 §12.5.3): the first of gzip and deflate with the highest weight, "" = neither."""
+    best, highest = "", 0.0
+    for part in value.lower().split(","):
+        name, _, parameters = part.partition(";")
+        weight = parameters.strip().removeprefix("q=") if parameters.strip() else "1"
+        try:
+            found = float(weight)
+        except ValueError:
+            continue
+        if name.strip() in {"gzip", "x-gzip", "deflate"} and found > highest:
+            best, highest = name.strip().removeprefix("x-"), found
+    return best
+
+
+def encoded_body(body: bytes, encoding: str) -> bytes | None:
+    """The body in an accepted encoding; None where it is better sent as it is."""
+    if not encoding or not SMALLEST_BYTES <= len(body) <= LARGEST_BYTES:
+        return None
+    encoder = zlib.compressobj(FASTEST, zlib.DEFLATED, WINDOW_BITS[encoding])
+    return encoder.compress(body) + encoder.flush()
 
 
 def plain_body(body: bytes, encoding: str, limit_bytes: int) -> bytes:

@@ -2,21 +2,21 @@
 
 How a call is answered
 ----------------------
-A gRPC connection cannot be handed over: its HTTP/2 state lives in this process, and one connection carries the calls of
-many endpoints. So this gateway keeps the connections and passes each *call* on. It reads the metadata, looks the key up in
-its routing table, and refuses what it must before the message is read. Then it reads the message, finds the
-endpoint of that name in the key's organization, and sends JSON and binary tensors, the same request that a REST client
-would send, over a pooled socket pair to the least busy process of the endpoint's replicas (`worker.serving.grpcpool`). The
-replica authenticates, routes, batches, infers and meters as ever, so a call is counted exactly once,
-where it is answered; nothing is metered here.
+A gRPC connection cannot be handed over: its HTTP/2 state lives in this process, and one connection carries the calls
+of many endpoints. So this gateway keeps the connections and passes each *call* on. It reads the metadata, looks the
+key up in its routing table, and refuses what it must before the message is read. Then it reads the message, finds
+the endpoint of that name in the key's organization, and sends JSON and binary tensors, the same request that a REST
+client would send, over a pooled socket pair to the least busy process of the endpoint's replicas
+(`worker.serving.grpcpool`). The replica authenticates, routes, batches, infers and meters as ever, so a call is
+counted exactly once, where it is answered; nothing is metered here.
 
-It links to replica processes as the HTTP gateway does (`worker.serving.links`), and tells them their route (`r`), so that
-either gateway may be down. The two are independent processes with a routing table on disk each
+It links to replica processes as the HTTP gateway does (`worker.serving.links`), and tells them their route (`r`), so
+that either gateway may be down. The two are independent processes with a routing table on disk each
 (`<home>/gateway/routes.json` and `routes-grpc.json`): with the control plane down both go on, also after a restart.
 
-When a replica process drains it says `D`: no new call goes there, the idle connections to it are closed at once, the others
-after their answer. A process that dies takes its calls with it: they are UNAVAILABLE, and are not sent again, because they
-may have been answered and billed.
+When a replica process drains it says `D`: no new call goes there, the idle connections to it are closed at once, the
+others after their answer. A process that dies takes its calls with it: they are UNAVAILABLE, and are not sent again,
+because they may have been answered and billed.
 
 A call whose client has cancelled it, or whose deadline has passed, is let go of at once, and its connection to the replica
 is closed. Without a deadline a call ends after 120 s.

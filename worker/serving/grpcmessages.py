@@ -1,7 +1,7 @@
 """Messages of `inference.GRPCInferenceService` ↔ the replica's requests and answers, tensors never looked into.
 
-A ModelInferRequest becomes JSON and binary tensors. Raw contents are those bytes already; typed contents are packed here,
-each element checked for the range of its datatype, in C. Answers are always raw contents.
+A ModelInferRequest becomes JSON and binary tensors. Raw contents are those bytes already; typed contents are packed
+here, each element checked for the range of its datatype, in C. Answers are always raw contents.
 
 Source: Open Inference Protocol v2, `grpc_service.proto`.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+
 from worker.serving import grpcproto as pb
 from worker.serving.errors import RequestError
 from worker.serving.grpcpool import Answer, ReplicaGone

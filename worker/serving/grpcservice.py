@@ -77,9 +77,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             SERVICE + "ServerMetadata": _unary(self._metadata, pb.ServerMetadataRequest),
         }
         self._keyed: dict[str, Callable[[Caller], Any]] = {
-            SERVICE + "ModelInfer": lambda caller: _unary(
-                functools.partial(self._infer, caller), pb.ModelInferRequest
-            ),
+            SERVICE + "ModelInfer": lambda caller: _unary(functools.partial(self._infer, caller), pb.ModelInferRequest),
             SERVICE + "ModelReady": lambda caller: _unary(
                 functools.partial(self._model_ready, caller), pb.ModelReadyRequest
             ),
@@ -100,15 +98,15 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
         public = self._public.get(method)
         if public is not None:
             return public
+        keyed = self._keyed.get(method)
+        if keyed is None:
+            if not method.startswith(SERVICE):
+                return None
+            return _refusing(RequestError(501, f"{method.removeprefix(SERVICE)} is not offered here"))
         try:
-            keyed = self._keyed.get(method)
-            if keyed is None:
-                if not method.startswith(SERVICE):
-                    return None
-                raise RequestError(501, f"{method.removeprefix(SERVICE)} is not offered here")
             return keyed(self._caller(handler_call_details.invocation_metadata or ()))
         except RequestError as refusal:
-            return grpc.stream_stream_rpc_method_handler(functools.partial(_refuse_call, refusal))
+            return _refusing(refusal)
 
     def _caller(self, metadata: Any) -> Caller:  # noqa: ANN401  as above
         token, headers = "", b""
@@ -252,12 +250,16 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
                         left.cancel()
                 await asyncio.wait([reader], timeout=0)
 
+    def _check(self, caller: Caller) -> None:
+        """A stream may outlive its key."""
+        if self.table.key(caller.key.token_sha256) is None:
+            raise RequestError(401, "this key is not valid any more")
+
     async def _stream_once(self, caller: Caller, raw: bytes) -> bytes:
         request = pb.ModelInferRequest()
         try:
             _parse(request, raw)
-            if self.table.key(caller.key.token_sha256) is None:
-                raise RequestError(401, "this key is not valid any more")
+            self._check(caller)
             found = pb.ModelStreamInferResponse(infer_response=infer_response(await self._infer_once(caller, request)))
         except RequestError as refusal:
             failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
@@ -310,6 +312,11 @@ def _parse(message: Any, raw: bytes) -> None:  # noqa: ANN401  as above
         message.ParseFromString(raw)
     except DecodeError as error:
         raise RequestError(400, f"the message cannot be read: {error}") from None
+
+
+def _refusing(refusal: RequestError) -> Any:  # noqa: ANN401  as above
+    """A handler that refuses without reading a message."""
+    return grpc.stream_stream_rpc_method_handler(functools.partial(_refuse_call, refusal))
 
 
 async def _refuse_call(refusal: RequestError, _requests: object, context: Context) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from worker.serving.bodies import accepted_encoding
 from worker.serving.errors import RequestError
 
 HEAD_LIMIT_BYTES = 32 * 1024
@@ -35,6 +36,7 @@ class Head:
 
     __slots__ = (
         "accept",
+        "answer_encoding",
         "chunked",
         "content_length",
         "content_type",
@@ -67,6 +69,7 @@ class Head:
         self.has_body = False
         self.expect_continue = False
         self.encoding = ""
+        self.answer_encoding = ""
         self.token_sha256 = ""
         self.target_variant: str | None = None
         self.sticky_key: str | None = None
@@ -185,6 +188,10 @@ def _content_encoding(head: Head, value: bytes) -> None:
     head.encoding = value.decode("latin-1").strip().lower()
 
 
+def _accept_encoding(head: Head, value: bytes) -> None:
+    head.answer_encoding = accepted_encoding(value.decode("latin-1"))
+
+
 def _expect(head: Head, value: bytes) -> None:
     head.expect_continue = value.strip().lower() == b"100-continue"
 
@@ -224,6 +231,7 @@ _READERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"transfer-encoding": _transfer_encoding,
     b"authorization": _authorization,
     b"content-encoding": _content_encoding,
+    b"accept-encoding": _accept_encoding,
     b"expect": _expect,
     b"x-modelyard-target-variant": _target_variant,
     b"x-amzn-sagemaker-target-variant": _target_variant,

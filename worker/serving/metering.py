@@ -8,6 +8,7 @@ import orjson
 from backend.core.wire import LATENCY_BUCKETS, LATENCY_FLOOR_US, LATENCY_PER_OCTAVE, UsageLine
 from worker.serving import answers
 from worker.serving.batching import Call, Outcome
+from worker.serving.bodies import encoded_body
 from worker.serving.errors import RequestError
 from worker.serving.log import log
 from worker.serving.model import Array, Model
@@ -67,15 +68,10 @@ class Meter:
         metered: dict[str, list[int]] = {}
         latencies: dict[str, dict[int, int]] = {}
         for call, result in outcome.results:
-            if isinstance(result, RequestError):
+            data = result if isinstance(result, RequestError) else self._written(call, model, result)
+            if isinstance(data, RequestError):
                 self.refused(call.key_id, model.name)
-                ready.append((call, _error(call, result)))
-                continue
-            try:
-                data = self._encode(call, model, result)
-            except (TypeError, ValueError) as error:  # outputs without rows, or of different numbers of them
-                self.refused(call.key_id, model.name)
-                ready.append((call, _error(call, RequestError(422, f"the answer cannot be written: {error}"))))
+                ready.append((call, _error(call, data)))
                 continue
             ready.append((call, data))
             if call.key_id:
@@ -135,6 +131,15 @@ class Meter:
             self._starts[model.name] = start
         return start
 
+    def _written(self, call: Call, model: Model, outputs: list[Array]) -> bytes | RequestError:
+        """The answer, or why it cannot be written as it is wanted."""
+        try:
+            return self._encode(call, model, outputs)
+        except RequestError as refusal:
+            return refusal
+        except (TypeError, ValueError) as error:  # outputs without rows, or of different numbers of them
+            return RequestError(422, f"the answer cannot be written: {error}")
+
     def _encode(self, call: Call, model: Model, outputs: list[Array]) -> bytes:
         head, body = self._start(model)
         if call.inference.render is not None:
@@ -144,19 +149,15 @@ class Meter:
         if call.inference.id is not None:
             body += b'"id":%b,' % orjson.dumps(call.inference.id)
         body += b'"outputs":[%b]}' % b",".join([text for text, _ in parts])
-        if not any(binary for _, binary in wanted):
-            return b"%bcontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b" % (
-                head,
-                call.connection_line,
-                len(body),
-                body,
-            )
-        data = b"".join([data for _, data in parts])
-        return (
-            b"%bcontent-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
-            b"%bcontent-length: %d\r\n\r\n%b%b"
-            % (head, len(body), call.connection_line, len(body) + len(data), body, data)
-        )
+        kind = b"content-type: application/json\r\n"
+        if any(binary for _, binary in wanted):
+            kind = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n" % len(body)
+            body = b"".join([body, *[data for _, data in parts]])
+        encoded = encoded_body(body, call.encoding) if call.encoding else None
+        if encoded is not None:
+            kind += b"content-encoding: %b\r\nvary: accept-encoding\r\n" % call.encoding.encode()
+            body = encoded
+        return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, kind, call.connection_line, len(body), body)
 
 
 def latency_bucket(seconds: float) -> int:

@@ -4,6 +4,8 @@ Nothing is believed about the artifact that the session does not say: inputs and
 from the graph, whether requests may share a batch and how long a batch of one takes are measured at load.
 """
 
+import ctypes
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,9 +38,20 @@ DATATYPES: dict[str, tuple[str, str, str]] = {
     "tensor(int64)": ("INT64", "<i8", "q"),
     "tensor(float16)": ("FP16", "<f2", "f"),
     "tensor(float)": ("FP32", "<f4", "f"),
+    "tensor(bfloat16)": ("BF16", "<u2", "f"),
     "tensor(double)": ("FP64", "<f8", "d"),
     "tensor(string)": ("BYTES", "O", ""),
 }
+
+
+ONNX_BF16 = 16  # TensorProto.BFLOAT16
+
+
+def _bits(value: Any) -> Array:  # noqa: ANN401  onnxruntime.OrtValue has no types
+    """The bits of a BF16 value in host memory."""
+    shape = tuple(value.shape())
+    data = ctypes.string_at(value.data_ptr(), 2 * math.prod(shape))
+    return np.frombuffer(data, np.dtype("<u2")).reshape(shape)
 
 
 class Tensor:
@@ -52,7 +65,7 @@ class Tensor:
         self.name: str = node.name
         self.datatype, dtype, self.code = DATATYPES[node.type]
         self.dtype = np.dtype(dtype)
-        self.is_float = self.dtype.kind == "f"
+        self.is_float = self.dtype.kind == "f" or self.datatype == "BF16"
         self.shape: tuple[int | None, ...] = tuple(
             size if isinstance(size, int) and size >= 0 else None for size in node.shape
         )
@@ -100,6 +113,7 @@ class Model:
         self.output_names = [tensor.name for tensor in self.outputs]
         told = self.outputs and self.outputs[0].shape[-1:] == (len(classes),)
         self.classes = tuple(classes) if told else ()
+        self._has_bf16 = any(tensor.datatype == "BF16" for tensor in [*self.inputs.values(), *self.outputs])
         self.batchable = self._is_batchable()
         self.cost_seconds = self._measure()
         self.inline = self.cost_seconds <= INLINE_LIMIT_SECONDS
@@ -132,8 +146,24 @@ class Model:
 
     def run(self, feeds: dict[str, Array]) -> list[Array]:
         """All outputs, in the model's order; raises what ONNX Runtime raises."""
+        if self._has_bf16:
+            return self._run_bf16(feeds)
         outputs: list[Array] = self._session.run(self.output_names, feeds)
         return outputs
+
+    def _run_bf16(self, feeds: dict[str, Array]) -> list[Array]:
+        """BF16 tensors, as their bits: numpy has no such dtype, so they go in and come out as ONNX Runtime's values."""
+        values = {
+            name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(found), ONNX_BF16)
+            if self.inputs[name].datatype == "BF16"
+            else ort.OrtValue.ortvalue_from_numpy(found)
+            for name, found in feeds.items()
+        }
+        results = self._session.run_with_ort_values(self.output_names, values)
+        return [
+            _bits(result) if tensor.datatype == "BF16" else result.numpy()
+            for tensor, result in zip(self.outputs, results, strict=True)
+        ]
 
     def sample(self, items: int) -> dict[str, Array]:
         """An input of `items` items: zeros, 1 where any size is taken."""

@@ -23,6 +23,7 @@ ITEM_BYTES = {
     "UINT16": 2,
     "INT16": 2,
     "FP16": 2,
+    "BF16": 2,
     "UINT32": 4,
     "INT32": 4,
     "FP32": 4,
@@ -60,7 +61,8 @@ def sample_request(signature: ModelSignature) -> tuple[bytes, int]:
                 "parameters": {"binary_data_size": size},
             }
         )
-    head = json.dumps({"inputs": inputs}).encode()
+    # Zeros may well give NaN or infinity, which JSON has no word for.
+    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     return head + bytes(data), len(head)
 
 

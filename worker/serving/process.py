@@ -130,7 +130,7 @@ class ReplicaProcess:
         lane = self._lanes[variant]
         if head.kind != "invocations":
             inference = parse_request(body, head.tensor_header_bytes, lane.model)
-            lane.submit(Call(inference, key_id, bytes_in, slot.line, slot.deliver))
+            lane.submit(Call(inference, key_id, bytes_in, slot.line, slot.deliver, encoding=head.answer_encoding))
             return
 
         def submit(inference: Inference) -> None:

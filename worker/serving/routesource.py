@@ -30,9 +30,7 @@ SNAPSHOT_LIMIT_BYTES = 256 * 1024 * 1024
 UNCHANGED = {204, 304}
 
 
-def apply_in(
-    loop: asyncio.AbstractEventLoop, take: Callable[[RouteSnapshot], None], snapshot: RouteSnapshot
-) -> None:
+def apply_in(loop: asyncio.AbstractEventLoop, take: Callable[[RouteSnapshot], None], snapshot: RouteSnapshot) -> None:
     """Have the loop apply a snapshot, and wait for it in the polling thread. Raises TimeoutError.
 
     The loop may have ended meanwhile, which ends the process and this thread with it.

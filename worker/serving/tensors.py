@@ -2,6 +2,11 @@
 
 A request becomes arrays that the model takes as they are, or a RequestError 400 that names what is wrong.
 JSON numbers go through `array.array`, which checks type and range of every element in C.
+
+NaN and infinity: JSON has neither, so numbers out of range are refused, and so is (422) an output that holds one and is
+wanted as JSON. Binary tensors carry them both ways, bit by bit.
+
+BF16 has no numpy dtype: its tensors are arrays of their 16 bits (uint16), rounded to nearest even from JSON numbers.
 """
 
 import itertools
@@ -184,7 +189,24 @@ def _may_hold_words(text: bytes) -> bool:
     return text.find(b"u", start) >= 0 or text.find(b"l", start) >= 0
 
 
+def to_bf16(values: Array) -> Array:
+    """float32 → the 16 bits of bfloat16 (uint16), rounded to nearest even; what is too large becomes infinity."""
+    bits = values.astype(np.float32, copy=False).view(np.uint32)
+    rounded: Array = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), ((bits >> 16) | 0x40).astype(np.uint16), rounded)
+
+
+def from_bf16(bits: Array) -> Array:
+    """The 16 bits of bfloat16 (uint16) → float32, exactly."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
 def _in_range(found: Array, tensor: Tensor) -> Array:
+    if tensor.datatype == "BF16":
+        bits = to_bf16(found)
+        if not np.isfinite(from_bf16(bits)).all():
+            raise RequestError(400, f"input {tensor.name!r}: a number is out of the range of BF16")
+        return bits
     if found.dtype != tensor.dtype:
         with np.errstate(over="ignore"):
             found = found.astype(tensor.dtype)
@@ -280,8 +302,13 @@ def encode_output(tensor: Tensor, found: Array, *, binary: bool) -> tuple[bytes,
         return start + b'"parameters":{"binary_data_size":%d}}' % len(data), data
     if tensor.datatype == "BYTES":
         return start + b'"data":' + orjson.dumps(found.reshape(-1).tolist()) + b"}", b""
-    flat = np.ascontiguousarray(found).reshape(-1)
-    return start + b'"data":' + orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY) + b"}", b""
+    flat = np.ascontiguousarray(from_bf16(found) if tensor.datatype == "BF16" else found).reshape(-1)
+    data = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
+    if tensor.is_float and b"n" in data:  # of null, which stands for a number that JSON does not have
+        raise RequestError(
+            422, f"output {tensor.name!r} holds NaN or infinity, which JSON has no word for; ask for binary data"
+        )
+    return start + b'"data":' + data + b"}", b""
 
 
 def _bytes(found: Array, tensor: Tensor) -> bytes:
