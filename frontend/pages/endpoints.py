@@ -234,7 +234,7 @@ def show_snippets(
     with back.tenant(viewer) as session:
         endpoint = views.read_endpoint(session, viewer.scope, parse_id(endpoint_id))
     address = back.settings.gateway.shown_url.rstrip("/")
-    code = snippets(endpoint.line.name, address, endpoint.signature)
+    code = snippets(endpoint.line.name, address, back.settings.gateway.shown_grpc_address, endpoint.signature)
     context = framed(platform, viewer, endpoint=endpoint, tab="snippets", snippets=code, address=address)
     return pages.respond(request, "endpoints/snippets.html", context)
 

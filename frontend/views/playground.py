@@ -186,19 +186,26 @@ class Snippet:
     text: str
 
 
-def snippets(name: str, gateway_url: str, signature: Mapping[str, Any]) -> list[Snippet]:
-    """How to call this endpoint: curl, Python, tritonclient, SageMaker Runtime, the command line."""
+def snippets(name: str, gateway_url: str, grpc_address: str, signature: Mapping[str, Any]) -> list[Snippet]:
+    """How to call this endpoint: curl, Python, tritonclient over HTTP and gRPC, SageMaker Runtime, the command line.
+
+    `grpc_address` is `host:port`.
+    """
     inputs = tensors(signature, "inputs")
     found = [Snippet(key="curl", title="curl", text=_curl(f"{gateway_url}/v2/models/{name}/infer", inputs))]
     if len(inputs) == 1:
         found.append(Snippet(key="python", title="Python", text=_python(name, gateway_url, inputs[0])))
-    found.append(
+    scheme, _, address = gateway_url.partition("://")
+    ssl = ", ssl=True" if scheme == "https" else ""
+    outputs = tensors(signature, "outputs")
+    found += [
         Snippet(
-            key="tritonclient",
-            title="tritonclient",
-            text=_triton(name, gateway_url, inputs, tensors(signature, "outputs")),
-        )
-    )
+            key="tritonclient", title="tritonclient", text=_triton("http", f'"{address}"{ssl}', name, inputs, outputs)
+        ),
+        Snippet(
+            key="grpc", title="tritonclient, gRPC", text=_triton("grpc", f'"{grpc_address}"', name, inputs, outputs)
+        ),
+    ]
     if picture(signature) is not None:
         cli = f"modelyard --gateway-url {gateway_url} endpoints invoke {name} picture.png --resize"
         found.append(Snippet(key="cli", title="CLI", text=cli))
@@ -238,22 +245,21 @@ with InferenceClient("{gateway_url}", os.environ["MODELYARD_API_KEY"]) as client
 print(answer.variant, answer.output())"""
 
 
-def _triton(name: str, gateway_url: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
-    scheme, _, address = gateway_url.partition("://")
-    ssl = ", ssl=True" if scheme == "https" else ""
+def _triton(form: str, server: str, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
+    """`form`: http or grpc, whose metadata must be in lower case. `server`: the client's arguments."""
     lines = [
         "import os",
         "import numpy as np",
-        "import tritonclient.http as triton",
+        f"import tritonclient.{form} as triton",
         "from tritonclient.utils import triton_to_np_dtype",
         "",
-        f'client = triton.InferenceServerClient("{address}"{ssl})',
+        f"client = triton.InferenceServerClient({server})",
         "inputs = []",
         f"for name, shape, datatype in {[(one.name, list(one.shape), one.datatype) for one in inputs]!r}:",
         "    one = triton.InferInput(name, shape, datatype)",
         "    one.set_data_from_numpy(np.zeros(shape, triton_to_np_dtype(datatype)))",
         "    inputs.append(one)",
-        'headers = {"Authorization": f"Bearer {os.environ[\'MODELYARD_API_KEY\']}"}',
+        'headers = {"authorization": f"Bearer {os.environ[\'MODELYARD_API_KEY\']}"}',
         f'answer = client.infer("{name}", inputs, headers=headers)',
     ]
     lines += [f'print(answer.as_numpy("{one.name}"))' for one in outputs]

@@ -26,7 +26,7 @@ from backend.identity.keys import make_key
 from backend.identity.vault import Vault
 from tests.endpoints.conftest import World
 from tests.serving import models
-from tests.serving.plane import GatewayProcess, Replica, RouteServer, until
+from tests.serving.plane import GatewayProcess, GrpcGatewayProcess, Replica, RouteServer, until
 
 SIDE, CLASSES = 28, 10
 DIGITS: dict[str, Any] = {
@@ -66,6 +66,7 @@ class Plane:
     folder: Path
     routes: RouteServer
     gateway: GatewayProcess
+    grpc: GrpcGatewayProcess
 
     @property
     def settings(self) -> GatewaySettings:
@@ -85,6 +86,8 @@ class Plane:
         table = msgspec.convert({"version": 0, **body}, wire.RouteSnapshot)
         self.routes.publish(table.routes, table.keys)
         until(lambda: self.routes.snapshot.version in self.routes.versions_told(), 10)
+        applied = f'"routing table applied","version":{self.routes.snapshot.version},'
+        until(lambda: applied in self.grpc.output, 10)
 
 
 @contextmanager
@@ -101,22 +104,25 @@ def serving_plane(world: World, endpoint_id: UUID, folder: Path) -> Iterator[Pla
         (home / "models" / variant.name / "signature.json").write_text(json.dumps(DIGITS))
     models.replica_folder(home, spec)
     replica, routes = Replica(home, spec), RouteServer()
-    gateway = None
+    gateways: list[GatewayProcess] = []
     try:
         gateway = GatewayProcess(folder / "g", routes.url)
+        gateways.append(gateway)
+        grpc = GrpcGatewayProcess(folder / "g", routes.url)
+        gateways.append(grpc)
         replica.wait_ready()
         probes = [wire.VariantProbe(variant=one.name, ok=True, latency_ms=1.0, detail="") for one in spec.variants]
         socket = str(home / "run" / "replica-0.sock")
         world.say(row, wire.Started(pid=replica.pid), wire.ReplicaReady(socket_path=socket, probes=probes))
         world.tick()
-        plane = Plane(world, row, folder, routes, gateway)
+        plane = Plane(world, row, folder, routes, gateway, grpc)
         plane.sync()
-        until(lambda: '"replica process linked"' in gateway.output, 10)
+        until(lambda: all('"replica process linked"' in one.output for one in gateways), 10)
         yield plane
     finally:
         replica.stop()
-        if gateway is not None:
-            gateway.stop()
+        for one in gateways:
+            one.stop()
         routes.close()
 
 

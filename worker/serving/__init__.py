@@ -24,6 +24,9 @@ A later request on a handed connection that names another endpoint, or carries a
 replica does not know, goes back to the gateway with its socket: the gateway places it anew, or, when the key
 is another organization's, closes the connection and logs it.
 
+gRPC cannot be handed over: its gateway (`worker.serving.grpcgateway`) is a process of its own, which sends each
+call to a replica over a pool of socket pairs. To the replica it is one more client.
+
 The gateway asks the control plane for the routing table every second and keeps the last one on disk, so
 both of them go on answering with everything else down. Killing the gateway ends no handed
 connection; killing a replica process ends the connections it held, and no answered call goes unmetered.
@@ -39,6 +42,8 @@ Packets between gateway (or agent) and a replica process
 to the replica:
     C  adopt this connection (descriptor); payload = bytes already read from it, may be empty
     R  the route, a ReplicaRoute as JSON; replaces the one before
+    r  the same from a gateway that pools its connections (gRPC): an older route than the one known is ignored, it takes
+       no connection back, and when the process drains it closes the connections itself, so that no request is lost
 from the replica:
     H  hello, a ReplicaHello as JSON; always first
     L  load, as text: "<connections adopted over this line, in all> <connections held now>"

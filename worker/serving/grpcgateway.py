@@ -18,8 +18,8 @@ When a replica process drains it says `D`: no new call goes there, the idle conn
 others after their answer. A process that dies takes its calls with it: they are UNAVAILABLE, and are not sent again,
 because they may have been answered and billed.
 
-A call whose client has cancelled it, or whose deadline has passed, is let go of at once, and its connection to the replica
-is closed. Without a deadline a call ends after 120 s.
+A call whose client has cancelled it, or whose deadline has passed, is let go of at once, and its connection to the
+replica is closed. Without a deadline a call ends after 120 s.
 
 End of life: SIGTERM makes it not ready, refuse new calls (GOAWAY), finish those under way within 10 s, and exit 0.
 
