@@ -22,6 +22,7 @@ A call whose client has cancelled it, or whose deadline has passed, is let go of
 replica is closed. Without a deadline a call ends after 120 s.
 
 End of life: SIGTERM makes it not ready, refuse new calls (GOAWAY), finish those under way within 10 s, and exit 0.
+A call that arrives in that very moment was not begun; gRPC itself answers it CANCELLED or UNAVAILABLE.
 
 Exit status: 0 after SIGTERM or SIGINT, 1 when the port or the home cannot be used (the reason is logged).
 """

@@ -105,12 +105,12 @@ class PooledConnection(asyncio.Protocol):
     def ask(self, head: bytes, body: list[bytes]) -> "asyncio.Future[Answer]":
         """Send a request. The answer is for the future, which fails with ReplicaGone; one at a time."""
         assert self._transport is not None  # noqa: S101  made by `Pool` with a transport
-        self._waiting = asyncio.get_running_loop().create_future()
+        waiting = self._waiting = asyncio.get_running_loop().create_future()
         if self._transport.is_closing():
             self.connection_lost(None)
         else:
             self._transport.writelines([head, *body])
-        return self._waiting
+        return waiting
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer (asyncio.Protocol)."""
