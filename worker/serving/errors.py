@@ -2,6 +2,7 @@
 
 - RequestError: answered as `{"error": message}`
   - GiveBackError: not answered here, the gateway has to place the connection anew
+  - RelayedError: a replica's own refusal, passed on
 - ReplicaError: the process cannot serve at all
 """
 
@@ -27,6 +28,10 @@ class GiveBackError(RequestError):
     def __init__(self, reason: Literal[b"e", b"k"], status: int, message: str) -> None:
         super().__init__(status, message)
         self.reason = reason
+
+
+class RelayedError(RequestError):
+    """What a replica refused, passed on with its own status and sentence."""
 
 
 class ReplicaError(Exception):

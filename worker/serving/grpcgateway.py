@@ -82,20 +82,7 @@ async def serve(*, home: Path, api: str, token_file: Path, host: str, port: int)
     pool = Pool(loop)
     service = Service(pool, table.load(path))
     pool.links.apply(service.table)
-
-    def take(snapshot: RouteSnapshot) -> None:
-        service.table = RoutingTable(snapshot)
-        pool.links.apply(service.table)
-        log("routing table applied", version=snapshot.version, routes=len(snapshot.routes))
-
-    source = RouteSource(
-        api=api,
-        token_file=token_file,
-        path=path,
-        version=service.table.version,
-        take=lambda snapshot: apply_in(loop, take, snapshot),
-        role=GRPC_ROLE,
-    )
+    source = _source(loop, service, pool, api=api, token_file=token_file, path=path)
     server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS)
     server.add_generic_rpc_handlers((service,))
     bound = _listen(server, host, port)
@@ -112,6 +99,26 @@ async def serve(*, home: Path, api: str, token_file: Path, host: str, port: int)
     source.stop()
     pool.close()
     log("grpc gateway ended")
+
+
+def _source(
+    loop: asyncio.AbstractEventLoop, service: Service, pool: Pool, *, api: str, token_file: Path, path: Path
+) -> RouteSource:
+    """Where service and pool get their routes from."""
+
+    def take(snapshot: RouteSnapshot) -> None:
+        service.table = RoutingTable(snapshot)
+        pool.links.apply(service.table)
+        log("routing table applied", version=snapshot.version, routes=len(snapshot.routes))
+
+    return RouteSource(
+        api=api,
+        token_file=token_file,
+        path=path,
+        version=service.table.version,
+        take=lambda snapshot: apply_in(loop, take, snapshot),
+        role=GRPC_ROLE,
+    )
 
 
 def _listen(server: "grpc.aio.Server", host: str, port: int) -> int:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from backend.core.wire import Route, RouteKey
 from worker.serving import grpcproto as pb
 from worker.serving.description import SERVER_NAME, SERVER_VERSION
-from worker.serving.errors import RequestError
+from worker.serving.errors import RelayedError, RequestError
 from worker.serving.grpcmessages import infer_body, infer_response, metadata_response
 from worker.serving.grpcpool import Answer, Pool, ReplicaGone
 from worker.serving.log import log
@@ -183,7 +183,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
             raise RequestError(408, f"there was no answer in {CALL_SECONDS:.0f} s") from None
         if answer.head.status != OK:
             retry = answer.head.retry_after
-            raise RequestError(answer.head.status, _sentence(answer.body), (("retry-after", retry),) if retry else ())
+            raise RelayedError(answer.head.status, _sentence(answer.body), (("retry-after", retry),) if retry else ())
         return answer
 
     async def _get(self, caller: Caller, name: str, version: str, verb: bytes) -> dict[str, Any]:
