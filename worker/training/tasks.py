@@ -1,0 +1,77 @@
+"""What the trainer does otherwise for images than for texts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.training.augmentation import build_augmentation
+from worker.training.config import Hyperparameters, Settings, TextHyperparameters
+from worker.training.encoders import EncoderArchitecture, TextClassifier
+from worker.training.images import Dataset, ImageDataset, TextDataset
+from worker.training.models import Architecture, SmallCnn
+from worker.training.precision import threads_for
+
+Classifier = SmallCnn | TextClassifier
+Preparation = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """A convolutional network on augmented images."""
+
+    settings: Hyperparameters
+    dataset: ImageDataset
+    items: str = "images"
+
+    @property
+    def architecture(self) -> Architecture:
+        """What to build."""
+        return Architecture.of(self.settings, self.dataset.image_shape, len(self.dataset.classes))
+
+    def threads(self, cpu_count: float) -> int:
+        """How many a step is worth."""
+        _, height, width = self.dataset.image_shape
+        return threads_for(self.settings.batch_size * height * width * self.settings.width, cpu_count)
+
+    def preparation(self, device: torch.device) -> Preparation:
+        """From a batch of images to the model's input."""
+        augmentation = build_augmentation(self.settings.augmentation, self.dataset.image_shape).to(device)
+        return lambda images: augmentation(images).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """A pretrained encoder on tokens."""
+
+    settings: TextHyperparameters
+    dataset: TextDataset
+    items: str = "texts"
+
+    @property
+    def architecture(self) -> EncoderArchitecture:
+        """What to build."""
+        return EncoderArchitecture.of(self.settings, len(self.dataset.classes))
+
+    def threads(self, cpu_count: float) -> int:
+        """How many a step is worth: as for images, by the values between two operators, which all layers have."""
+        shape = self.architecture.shape
+        return threads_for(
+            self.settings.batch_size * self.settings.max_length * shape.intermediate_size * shape.num_hidden_layers,
+            cpu_count,
+        )
+
+    def preparation(self, device: torch.device) -> Preparation:
+        """Tokens are ready."""
+        del device
+        return lambda tokens: tokens
+
+
+def task_of(settings: Settings, dataset: Dataset) -> ImageTask | TextTask:
+    """The task of these settings; the dataset is of their kind."""
+    if isinstance(settings, TextHyperparameters) and isinstance(dataset, TextDataset):
+        return TextTask(settings, dataset)
+    if isinstance(settings, Hyperparameters) and isinstance(dataset, ImageDataset):
+        return ImageTask(settings, dataset)
+    raise TypeError(f"{type(settings).__name__} do not train on a {type(dataset).__name__}")
