@@ -44,6 +44,7 @@ class MeasuredOn(msgspec.Struct, frozen=True):
     throughput_batch: int
     threads: int
     onnxruntime: str
+    instance_type: str = ""
 
 
 class CalibratedOn(msgspec.Struct, frozen=True):
@@ -63,6 +64,25 @@ class LayerLine(msgspec.Struct, frozen=True):
     weights: int
     size_bytes_before: int
     size_bytes_after: int
+    sparsity: float | None = None
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """What pruning took away. weights: those that are not zero."""
+
+    kind: str
+    amount: float
+    epochs: int
+    weights_before: int
+    weights_after: int
+
+
+class SensitivityLine(msgspec.Struct, frozen=True):
+    """How far the answers move where this layer alone is changed: mean squared difference of the logits."""
+
+    name: str
+    operator: str
+    distance: float
 
 
 class CompressionReport(msgspec.Struct, frozen=True):
@@ -81,9 +101,14 @@ class CompressionReport(msgspec.Struct, frozen=True):
     max_accuracy_loss_points: float
     minimum_speedup: float
     measured_on: MeasuredOn
-    calibrated_on: CalibratedOn
+    calibrated_on: CalibratedOn | None = None
+    minimum_throughput_speedup: float = 0.0
+    minimum_size_ratio: float = 0.0
+    pruned: Pruned | None = None
     objections: list[str] = []
     layers: list[LayerLine] = []
+    float_layers: list[str] = []
+    sensitivity: list[SensitivityLine] = []
 
     @property
     def size_ratio(self) -> float:

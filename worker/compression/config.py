@@ -43,7 +43,7 @@ class CompressionParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     max_accuracy_loss_points: Annotated[float, Meta(ge=0, le=100)] = 0.5
     minimum_speedup: Annotated[float, Meta(ge=0, le=1000)] | None = None
     minimum_throughput_speedup: Annotated[float, Meta(ge=0, le=1000)] = 0.0
-    minimum_size_ratio: Annotated[float, Meta(ge=0, le=1000)] = 1.0
+    minimum_size_ratio: Annotated[float, Meta(ge=0, le=1000)] = 0.0
     fallback: bool = True
     calibration_images: Annotated[int, Meta(ge=1, le=100_000)] = 512
     calibration: Literal["minmax", "percentile"] = "minmax"

@@ -14,19 +14,19 @@ from worker.training.images import Dataset, ImageDataset, Split
 TOKENIZER = "tokenizer.json"
 
 
-class _Tensor(msgspec.Struct):
+class _Tensor(msgspec.Struct, frozen=True):
     shape: list[int]
 
 
-class _Tokenizer(msgspec.Struct):
+class _Tokenizer(msgspec.Struct, frozen=True):
     max_length: int
 
 
-class _Preprocessing(msgspec.Struct):
+class _Preprocessing(msgspec.Struct, frozen=True):
     tokenizer: _Tokenizer | None = None
 
 
-class _Signature(msgspec.Struct):
+class _Signature(msgspec.Struct, frozen=True):
     """What a compression reads of `signature.json`."""
 
     inputs: list[_Tensor]

@@ -1,5 +1,6 @@
 """A compression job from its parameters to its artifact or its refusal."""
 
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ WEIGHTS = "model.safetensors"
 
 def compress(process: JobProcess) -> None:
     """The whole life of an attempt. Raises JobError and JobStopped."""
+    # ONNX Runtime's quantizers set up the root logger for themselves and tell of every node.
+    logging.getLogger().setLevel(logging.WARNING)
     parameters = read_parameters(process.spec.parameters)
     original = read_original(process.input_folder("model"))
     dataset = read_examples(process, original)

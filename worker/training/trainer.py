@@ -47,8 +47,15 @@ class Trainer:
     """One training of one model. `advance` and `step` are public: benchmarks run the very same loop."""
 
     def __init__(
-        self, process: JobProcess, settings: Settings, dataset: Dataset, compute: Compute | None = None
+        self,
+        process: JobProcess,
+        settings: Settings,
+        dataset: Dataset,
+        compute: Compute | None = None,
+        *,
+        model: Classifier | None = None,
     ) -> None:
+        """`model`: one to train on, in place of a new one of the architecture."""
         self.settings = settings
         self.compute = compute or Compute.choose(settings.precision)
         self.task = task = task_of(settings, dataset)
@@ -57,7 +64,7 @@ class Trainer:
         without_compiler()
         seed_random(settings.seed)
         device = self.compute.device
-        self.model: Classifier = self.architecture.build().to(device)
+        self.model: Classifier = (self.architecture.build() if model is None else model).to(device)
         # On a CPU and on tensor cores alike, convolutions are fastest with the channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         # A fused SGD whose first step is skipped, as one that overflows is, takes its momentum from memory that
