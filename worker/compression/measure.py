@@ -51,7 +51,7 @@ def accuracy(path: Path, split: Split) -> float:
 
 
 def measure(paths: dict[str, Path], split: Split, known: dict[str, float]) -> dict[str, Measured]:
-    """Measure the size and speed of each named model on inputs of `split`, which is not empty; its accuracy is `known`."""
+    """Measure the size and speed of each named model on inputs of `split`, which is not empty; accuracies are known."""
     sessions = {name: open_session(path) for name, path in paths.items()}
     single = median_seconds(sessions, split.images[:1])
     many = split.images[np.arange(BATCH) % len(split)]

@@ -125,9 +125,7 @@ def _remove(model: Classifier, example: torch.Tensor, amount: float, whole: list
 def prune_weights(model: Classifier, amount: float) -> None:
     """Mask the `amount` of smallest weights of all convolutions and linear layers, together."""
     layers = [one for one in model.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
-    prune.global_unstructured(
-        [(one, "weight") for one in layers], pruning_method=prune.L1Unstructured, amount=amount
-    )
+    prune.global_unstructured([(one, "weight") for one in layers], pruning_method=prune.L1Unstructured, amount=amount)
 
 
 def _masked(model: nn.Module) -> list[tuple[nn.Module, str]]:

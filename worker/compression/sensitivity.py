@@ -28,9 +28,7 @@ class Sensitivity(msgspec.Struct, frozen=True, kw_only=True):
     distance: float
 
 
-def rank_layers(
-    method: Method, task: Task, folder: Path, between: Callable[[int, int], None]
-) -> list[Sensitivity]:
+def rank_layers(method: Method, task: Task, folder: Path, between: Callable[[int, int], None]) -> list[Sensitivity]:
     """Layers that the method changes, the most sensitive first. `between` is told (layers done, of how many)."""
     layers = list(weighed(onnx.load(task.prepared), method.operators))
     inputs = task.inputs[:MOST_INPUTS]

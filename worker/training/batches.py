@@ -9,8 +9,8 @@ RESIDENT_SHARE = 0.25
 
 
 class DeviceSplit:
-    """Images uint8 [N, C, H, W], whose batches come out on `device` as floats in [0, 1], or tokens int64 [N, L]; and labels
-    int64 [N].
+    """Images uint8 [N, C, H, W] or tokens int64 [N, L], and labels int64 [N]; batches come out on `device`, images as
+    floats in [0, 1].
     """
 
     def __init__(self, split: Split, device: torch.device) -> None:

@@ -5,9 +5,9 @@ normalisation folded, one file, batch size free. Its input `image` is uint8 [N, 
 file (0 to 255, gray or RGB); the graph multiplies by 1/255 itself. Its output `logits` is float32 [N,
 classes]; softmax makes probabilities of them. `signature.json` says so to machines.
 
-Of a text classifier the input is `input_ids`, int64 [N, L], 0 where there is no token; `tokenizer.json` beside the model
-makes them of a text, and the signature's `preprocessing.tokenizer` says how: the file, the input, and the length to
-cut at.
+Of a text classifier the input is `input_ids`, int64 [N, L], 0 where there is no token; `tokenizer.json` beside the
+model makes them of a text, and the signature's `preprocessing.tokenizer` says how: the file, the input, and the length
+to cut at.
 """
 
 import contextlib
