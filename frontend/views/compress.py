@@ -130,6 +130,11 @@ def _command(body: Mapping[str, Any]) -> str:
         words.append(f"--dataset {body['dataset_version_id']}")
     parameters = dict(body.get("parameters", {}))
     pruning = {f"pruning.{name}": value for name, value in parameters.pop("pruning", {}).items()}
-    words += [f"--set {name}={json.dumps(value).strip('"')}" for name, value in (parameters | pruning).items()]
+    words += [f"--set {name}={_plain(value)}" for name, value in (parameters | pruning).items()]
     words += [f"--tag {shlex.quote(f'{key}={value}')}" for key, value in body.get("tags", {}).items()]
     return " \\\n  ".join(words)
+
+
+def _plain(value: object) -> str:
+    """A parameter as `--set` reads it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -61,7 +61,7 @@ def test_a_method_makes_it_smaller_and_answers_alike(name: config.Method, traine
     assert accuracy(target, validation) > accuracy(original, validation) - 0.05
     difference = np.abs(logits(target, validation.images) - logits(original, validation.images)).mean()
     assert difference < 0.5
-    assert (difference == 0) is (name == "none")
+    assert bool(difference == 0) is (name == "none")
 
 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name != "none"])

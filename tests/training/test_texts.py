@@ -146,9 +146,7 @@ def test_a_text_classifier_can_be_compressed(
     assert summary["signature"]["precision"] == precision
     assert summary["report"]["size_bytes"]["after"] < 0.75 * summary["report"]["size_bytes"]["before"]
     artifact = tmp_path / "job" / "work" / "artifact"
-    assert (artifact / "tokenizer.json").read_bytes() == (
-        trained / "work" / "artifact" / "tokenizer.json"
-    ).read_bytes()
+    assert (artifact / "tokenizer.json").read_bytes() == (trained / "work" / "artifact" / "tokenizer.json").read_bytes()
     if "pruning" in parameters:
         assert summary["signature"]["architecture"]["intermediate_size"] == 32
 

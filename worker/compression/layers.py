@@ -1,5 +1,6 @@
 """What a method made of each layer that has weights, read from the graph it wrote."""
 
+import re
 from math import prod
 
 import msgspec
@@ -15,6 +16,8 @@ PLACES = {
 """Operators with weights, and which of their inputs these are."""
 MAX_LAYERS = 200
 """A report stays small: of a deeper model, the layers with the most weights."""
+SUFFIX = re.compile(r"(_MatMul)?(_quant|_Q[48])?$")
+"""What the quantizers add to the name of a layer."""
 THROUGH = ("Cast", "Mul", "DequantizeLinear", "Transpose")
 DATATYPES = {
     onnx.TensorProto.FLOAT: ("fp32", 32),
@@ -84,7 +87,7 @@ def _layer(node: onnx.NodeProto, weight: onnx.TensorProto, *, sparse: bool) -> L
     if sparse and node.op_type != "MatMulNBits":
         zeros = round(1 - np.count_nonzero(numpy_helper.to_array(weight)) / max(count, 1), 4)
     return Layer(
-        name=node.name,
+        name=SUFFIX.sub("", node.name),
         operator=node.op_type.replace("MatMulNBits", "MatMul").replace("MatMulInteger", "MatMul"),
         precision=precision,
         weights=count,
