@@ -9,7 +9,6 @@ from backend.billing.schemas import CURRENCY, Exact
 from backend.core.fields import Flag, ResourceName
 from backend.jobs.schemas import JobRequest
 
-
 Method = Literal[
     "static-int8", "dynamic-int8", "weight-only-int8", "weight-only-int4", "fp16", "bf16", "fp8", "none"
 ]  # fmt: skip

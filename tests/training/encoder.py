@@ -52,7 +52,7 @@ def write_encoder(site: Path) -> None:
 
 
 def _tokenizer(texts: list[str]) -> Tokenizer:
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - a token of a text
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

@@ -175,6 +175,5 @@ def test_more_tokens_than_the_encoder_reads_are_refused(tmp_path: Path, capsys: 
 
 def test_an_encoder_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(JobError, match="is not installed"):
         encoder_folder("minilm-l6")
