@@ -14,8 +14,8 @@ Life of a training, attempt by attempt:
    measured, the best weights kept, and early stopping asked.
 5. SIGTERM is looked at between steps: checkpoint, then exit with `STOPPED_EXIT_CODE`.
 6. `export` writes the artifact from the best weights: `model.safetensors`, `model.onnx` (its preprocessing
-   inside), `signature.json`, the tokenizer of a text model, and compares ONNX Runtime with torch on real examples before
-   anything is told.
+   inside), `signature.json`, the tokenizer of a text model, and compares ONNX Runtime with torch on real examples
+   before anything is told.
 7. `findings` adds `evaluation.json`: counts by truth and prediction, figures by class, the worst mistakes.
 
 Modules: `config data texts images batches models encoders tasks augmentation schedule precision eager checkpoint
