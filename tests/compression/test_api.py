@@ -1,5 +1,6 @@
 """What cannot be compressed is refused when it is asked for."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +18,19 @@ URL = "/api/v1/compression-jobs"
 
 
 @pytest.fixture
+def storage(tmp_path: Path) -> ObjectStore:
+    return ObjectStore(f"file://{tmp_path / 'objects'}")
+
+
+@pytest.fixture
 def body(
-    client: TestClient, tenant: Tenant, ready_instance: Any, database: Database, storage: ObjectStore
+    client: TestClient, tenant: Tenant, ready_instance: Any, app_database: Database, storage: ObjectStore
 ) -> dict[str, Any]:
     """A request that is accepted: the client is the tenant's."""
     assert client
     hand: Hand = ready_instance(tenant)
     assert hand.instance_id
-    made = Registry(database, storage, tenant).digits()
+    made = Registry(app_database, storage, tenant).digits()
     return {
         "project_id": str(tenant.project_id),
         "name": "small",
@@ -74,14 +80,14 @@ def test_wrong_parameters_are_named(
 
 
 def test_a_model_of_images_is_not_measured_on_texts(
-    client: TestClient, body: dict[str, Any], tenant: Tenant, database: Database, storage: ObjectStore
+    client: TestClient, body: dict[str, Any], tenant: Tenant, app_database: Database, storage: ObjectStore
 ) -> None:
     texts = freeze_texts(client, body["project_id"])
     answer = client.post(URL, json=body | {"dataset_version_id": texts})
     assert (answer.status_code, answer.json()["code"]) == (422, "dataset_kind_unusable"), answer.text
     reads = SIGNATURE | {"preprocessing": {"tokenizer": {"file": "tokenizer.json", "max_length": 128}}}
-    with database.unit_of_work(tenant.scope) as session:
-        made = Registry(database, storage, tenant).version(
+    with app_database.unit_of_work(tenant.scope) as session:
+        made = Registry(app_database, storage, tenant).version(
             session, "mails", {"model.onnx": b"o", "signature.json": b"{}"}, signature=reads
         )
         version_id = str(made.id)
