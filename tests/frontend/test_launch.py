@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from backend.billing import service as billing
 from backend.core.db import Database
+from backend.datasets.models import Dataset, DatasetVersion
 from backend.jobs import service as jobs
 from backend.jobs import states
 from backend.jobs.models import Job
@@ -72,6 +73,31 @@ def test_the_form_offers_what_there_is_and_starts_what_was_typed(
     assert job.parameters["hyperparameters"]["augmentation"]["enabled"] is False
     assert job.parameters["hyperparameters"]["batch_size"] == 64
     assert (job.tags, job.output) == ({"team": "vision"}, {"model_name": "digits"})
+
+
+def test_texts_have_a_form_of_their_own(
+    visitor: TestClient, member: Member, version: UUID, app_database: Database
+) -> None:
+    with app_database.unit_of_work(member.tenant.scope) as session:
+        row = session.get_one(DatasetVersion, version)
+        row.kind = session.get_one(Dataset, row.dataset_id).kind = "text"
+    token = enter(visitor, member)
+    assert "No dataset version yet" in visitor.get("/training/new").text
+    page = parse(visitor.get("/training/new?algorithm=text-classification").text)
+    assert page.refused == []
+    assert (page.fields["algorithm"], page.fields["text_hyperparameters.max_length"]) == ("text-classification", "128")
+    assert not [name for name in page.fields if name.startswith("hyperparameters.")]
+    typed = page.fields | {"name": "first", "model_name": "mails", "text_hyperparameters.epochs": "4"} | token
+    told = visitor.post("/training/new/estimate", data=typed).text
+    assert "--algorithm text-classification" in told
+    assert "--set epochs=4" in told
+    answer = visitor.post("/training/new", data=typed)
+    job = only_job(app_database, member)
+    assert (answer.status_code, job.parameters["algorithm"]) == (303, "text-classification")
+    assert job.parameters["hyperparameters"]["epochs"] == 4
+    again = parse(visitor.get(f"/training/new?from={job.id}").text).fields
+    assert (again["algorithm"], again["text_hyperparameters.epochs"]) == ("text-classification", "4")
+    assert visitor.post(f"/training/{job.id}/again", data={"name": "second"} | token).status_code == 303
 
 
 @pytest.mark.parametrize(
