@@ -31,6 +31,8 @@ training = typer.Typer(no_args_is_help=True, help="Train a model on a dataset ve
 compression = typer.Typer(no_args_is_help=True, help="Make a model version smaller and faster.")
 sleeping = typer.Typer(no_args_is_help=True, help="Diagnostic jobs: queue, placement, agent, sandbox and bill.")
 
+AlgorithmOption = Annotated[str, typer.Option(help="image-classification, or text-classification")]
+
 
 TRAINING_ESTIMATE = {
     "like jobs": lambda one: one.like_jobs,
@@ -62,9 +64,7 @@ def train(
     project: ProjectOption,
     dataset: Annotated[str, typer.Option(help="dataset version: id, name:number, or name (the newest)")],
     model: Annotated[str, typer.Option(help="the model that gets a new version")],
-    algorithm: Annotated[
-        str, typer.Option(help="image-classification, or text-classification")
-    ] = "image-classification",
+    algorithm: AlgorithmOption = "image-classification",
     hyperparameter: SetOption = None,
     instance_type: InstanceTypeOption = "local.cpu",
     market: MarketOption = "on-demand",

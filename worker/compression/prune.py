@@ -56,7 +56,8 @@ def prune_and_tune(
     for module, name in _masked(model):
         prune.remove(module, name)
     model = model.cpu().eval()
-    export_artifact(folder, model, architecture, dataset, dataset.splits["validation"].images[:COMPARED])
+    images = dataset.splits["validation"].images[:COMPARED]
+    export_artifact(folder, model, architecture, dataset.classes, images, dataset.tokenizer_file)
     if wanted.kind == "magnitude":
         write_sparse(folder / "model.onnx")
     told = {"kind": wanted.kind, "amount": wanted.amount, "epochs": wanted.epochs}

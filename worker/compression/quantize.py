@@ -84,7 +84,8 @@ def quantize_dynamically(prepared: Path, target: Path, kept: list[str]) -> None:
         model,
         target,
         op_types_to_quantize=[*LINEAR_ONLY, TABLE],
-        nodes_to_exclude=[*kept, *others],
+        # The quantizer makes products of Gemm first, under this name.
+        nodes_to_exclude=[*kept, *(f"{name}_MatMul" for name in kept), *others],
         per_channel=True,
         weight_type=QuantType.QInt8,
         extra_options={"MatMulConstBOnly": True},

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from worker.jobprocess import JobError
 from worker.training.encoders import TOKENIZER, EncoderArchitecture
-from worker.training.images import Dataset, TextDataset
 from worker.training.models import Architecture
 from worker.training.tasks import Classifier
 
@@ -58,12 +57,13 @@ def export_artifact(
     folder: Path,
     model: Classifier,
     architecture: Architecture | EncoderArchitecture,
-    dataset: Dataset,
+    classes: list[str],
     images: NDArray[Any],
+    tokenizer: bytes | None = None,
 ) -> None:
     """Write the artifact of `model` (on the CPU) to `folder`.
 
-    `images` (or tokens), as in `Split`, are real ones to compare on; raises JobError (platform) where ONNX Runtime
+    `images` (or tokens), as in `Split`, are real ones to compare on; `tokenizer`: of a text classifier. Raises JobError (platform) where ONNX Runtime
     and torch differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,10 +75,10 @@ def export_artifact(
     inference.model.fuse()
     write_onnx(inference, folder / "model.onnx", images[:2])
     compare(inference, folder / "model.onnx", images)
-    said = signature(architecture, dataset.classes)
+    said = signature(architecture, classes)
     (folder / "signature.json").write_bytes(msgspec.json.format(msgspec.json.encode(said)))
-    if isinstance(dataset, TextDataset):
-        (folder / TOKENIZER).write_bytes(dataset.tokenizer)
+    if tokenizer is not None:
+        (folder / TOKENIZER).write_bytes(tokenizer)
 
 
 def write_onnx(inference: Inference, path: Path, example: NDArray[Any]) -> None:

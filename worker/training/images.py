@@ -42,6 +42,11 @@ class Dataset:
     classes: list[str]
     splits: dict[str, Split]
 
+    @property
+    def tokenizer_file(self) -> bytes | None:
+        """What made tokens of texts; None for images."""
+        return None
+
 
 @dataclass(frozen=True)
 class ImageDataset(Dataset):
@@ -59,3 +64,8 @@ class TextDataset(Dataset):
     """Texts as tokens, all of one length; `tokenizer`: the file that says how they were made."""
 
     tokenizer: bytes
+
+    @property
+    def tokenizer_file(self) -> bytes | None:
+        """Content of `tokenizer.json`."""
+        return self.tokenizer

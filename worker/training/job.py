@@ -70,7 +70,7 @@ def _export(process: JobProcess, trainer: Trainer, model: Classifier, dataset: D
 
     folder = process.work_folder / "artifact"
     images = dataset.splits["validation"].images[:COMPARED_IMAGES]
-    export_artifact(folder, model, trainer.architecture, dataset, images)
+    export_artifact(folder, model, trainer.architecture, dataset.classes, images, dataset.tokenizer_file)
     return folder
 
 

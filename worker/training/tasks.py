@@ -1,10 +1,8 @@
 """What the trainer does otherwise for images than for texts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torch import nn
 
 from worker.training.augmentation import build_augmentation
 from worker.training.config import Hyperparameters, Settings, TextHyperparameters
@@ -14,7 +12,6 @@ from worker.training.models import Architecture, SmallCnn
 from worker.training.precision import threads_for
 
 Classifier = SmallCnn | TextClassifier
-Preparation = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,10 +32,9 @@ class ImageTask:
         _, height, width = self.dataset.image_shape
         return threads_for(self.settings.batch_size * height * width * self.settings.width, cpu_count)
 
-    def preparation(self, device: torch.device) -> Preparation:
-        """From a batch of images to the model's input."""
-        augmentation = build_augmentation(self.settings.augmentation, self.dataset.image_shape).to(device)
-        return lambda images: augmentation(images).contiguous(memory_format=torch.channels_last)
+    def augmentation(self) -> nn.Module:
+        """Random changes to a batch of images."""
+        return build_augmentation(self.settings.augmentation, self.dataset.image_shape)
 
 
 @dataclass(frozen=True)
@@ -62,10 +58,9 @@ class TextTask:
             cpu_count,
         )
 
-    def preparation(self, device: torch.device) -> Preparation:
-        """Tokens are ready."""
-        del device
-        return lambda tokens: tokens
+    def augmentation(self) -> nn.Module:
+        """None."""
+        return nn.Identity()
 
 
 def task_of(settings: Settings, dataset: Dataset) -> ImageTask | TextTask:

@@ -44,7 +44,10 @@ class Position:
 
 
 class Trainer:
-    """One training of one model. `advance` and `step` are public: benchmarks run the very same loop."""
+    """One training of a new model, or of `model` where one is given.
+
+    `advance` and `step` are public: benchmarks run the very same loop.
+    """
 
     def __init__(
         self,
@@ -52,18 +55,16 @@ class Trainer:
         settings: Settings,
         dataset: Dataset,
         compute: Compute | None = None,
-        *,
         model: Classifier | None = None,
     ) -> None:
-        """`model`: one to train on, in place of a new one of the architecture."""
         self.settings = settings
         self.compute = compute or Compute.choose(settings.precision)
-        self.task = task = task_of(settings, dataset)
-        self.architecture = task.architecture
-        configure_backends(self.compute.device, task.threads(process.spec.cpu_count))
+        device = self.compute.device
+        self.task = task_of(settings, dataset)
+        self.architecture = self.task.architecture
+        configure_backends(device, self.task.threads(process.spec.cpu_count))
         without_compiler()
         seed_random(settings.seed)
-        device = self.compute.device
         self.model: Classifier = (self.architecture.build() if model is None else model).to(device)
         # On a CPU and on tensor cores alike, convolutions are fastest with the channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
@@ -71,7 +72,7 @@ class Trainer:
         # nobody has written. Unfused, the scaler does not call it at all.
         self.optimizer = _optimizer(self.model, settings, fused_sgd=not self.compute.scales_gradients)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.scales_gradients)
-        self.prepare = task.preparation(device)
+        self.augmentation = self.task.augmentation().to(device)
         self.training = DeviceSplit(dataset.splits["train"], device)
         self.validation = DeviceSplit(dataset.splits["validation"], device)
         self.batch_size = min(settings.batch_size, self.training.count)
@@ -85,8 +86,7 @@ class Trainer:
         self._recorder = MetricRecorder(process)
         self.checkpoints = CheckpointWriter(process.work_folder, process.checkpoint_written, self._no_room)
         self._started_at = self._told_at = self._checkpoint_at = time.monotonic()
-        self._told_step = 0
-        self._written_step = -1
+        self._told_step, self._written_step = 0, -1
 
     def train(self) -> None:
         """Train to the end, or to early stopping; afterwards `best_weights` are there.
@@ -113,7 +113,9 @@ class Trainer:
         """One optimizer step on the images at `indices`, int64 [batch]."""
         images, labels = self.training.batch(indices)
         with torch.no_grad():
-            images = self.prepare(images)
+            images = self.augmentation(images)
+            if images.ndim == 4:  # noqa: PLR2004 - images, not tokens
+                images = images.contiguous(memory_format=torch.channels_last)
         with self.compute.autocast():
             logits = self.model(images)
             loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
