@@ -63,8 +63,8 @@ def export_artifact(
 ) -> None:
     """Write the artifact of `model` (on the CPU) to `folder`.
 
-    `images` (or tokens), as in `Split`, are real ones to compare on; `tokenizer`: of a text classifier. Raises JobError (platform) where ONNX Runtime
-    and torch differ.
+    `images` (or tokens), as in `Split`, are real ones to compare on; `tokenizer`: of a text classifier. Raises
+    JobError (platform) where ONNX Runtime and torch differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
