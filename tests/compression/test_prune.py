@@ -20,13 +20,13 @@ from worker.training.data import read_dataset
 
 pytestmark = pytest.mark.unit
 
-LENIENT = {"max_accuracy_loss_points": 10, "minimum_speedup": 0}
+LENIENT = {"max_accuracy_loss_points": 30, "minimum_speedup": 0}
 
 
 def test_channels_go_and_the_model_can_be_compressed_again(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pruning = {"kind": "structured", "amount": 0.5, "epochs": 2, "learning_rate": 0.003}
+    pruning = {"kind": "structured", "amount": 0.5, "epochs": 6, "learning_rate": 0.003}
     code, told = run(tmp_path / "first", trained, {"method": "none", "pruning": pruning, **LENIENT}, capsys)
     assert code == 0
     report = told.of(ResultWritten)[0].summary["report"]
@@ -57,7 +57,7 @@ def test_channels_go_and_the_model_can_be_compressed_again(
 def test_the_smallest_weights_become_zero_and_stay_it(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pruning = {"kind": "magnitude", "amount": 0.9, "epochs": 2}
+    pruning = {"kind": "magnitude", "amount": 0.9, "epochs": 6}
     code, told = run(tmp_path, trained, {"method": "none", "pruning": pruning, **LENIENT}, capsys)
     assert code == 0
     report = told.of(ResultWritten)[0].summary["report"]

@@ -1,6 +1,6 @@
 """A small encoder with a tokenizer of its own, laid out as its package would: what a test fine-tunes in seconds.
 
-The texts are paragraphs of the manual, their labels its chapters.
+The texts are pieces of this repository's files, their labels what these are written in.
 """
 
 import hashlib
@@ -13,12 +13,26 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from tests.datasets.tables import paragraphs
 
 SHAPE = {
     "vocab_size": 600, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
     "max_position_embeddings": 64, "layer_norm_eps": 1e-12,
 }  # fmt: skip
+
+
+ROOT = Path(__file__).parents[2]
+SOURCES = {"prose": ("docs", "*.md"), "python": ("worker", "*.py"), "markup": ("frontend/templates", "*.html")}
+EACH = 120
+CHARACTERS = 400
+
+
+def pieces() -> list[tuple[str, str | None]]:
+    """(text, label): as many of each label, of so many characters."""
+    found: list[tuple[str, str | None]] = []
+    for label, (folder, pattern) in SOURCES.items():
+        whole = "".join(path.read_text() for path in sorted((ROOT / folder).rglob(pattern)))
+        found += [(whole[number * CHARACTERS :][:CHARACTERS], label) for number in range(EACH)]
+    return found
 
 
 def write_encoder(site: Path) -> None:
@@ -48,7 +62,7 @@ def write_encoder(site: Path) -> None:
     for name in norms:
         weights |= {f"{name}.weight": torch.ones(hidden), f"{name}.bias": torch.zeros(hidden)}
     save_file(weights, folder / "model.safetensors")
-    _tokenizer([text for text, _ in paragraphs()]).save(str(folder / "tokenizer.json"))
+    _tokenizer([text for text, _ in pieces()]).save(str(folder / "tokenizer.json"))
 
 
 def _tokenizer(texts: list[str]) -> Tokenizer:
@@ -65,7 +79,7 @@ def _tokenizer(texts: list[str]) -> Tokenizer:
 
 def write_texts(folder: Path, texts: list[tuple[str, str | None]] | None = None) -> Path:
     """A dataset channel of kind text: every fifth text validates, every fifth tests."""
-    found = paragraphs() if texts is None else texts
+    found = pieces() if texts is None else texts
     order = sorted(found, key=lambda one: hashlib.sha256(one[0].encode()).digest())
     rows = []
     for split, places in (("train", {0, 1, 2}), ("validation", {3}), ("test", {4})):

@@ -26,7 +26,7 @@ from worker.training.texts import read_texts, read_tokenizer, tokens_of
 pytestmark = pytest.mark.unit
 
 SETTINGS: dict[str, Any] = {
-    "epochs": 6, "max_length": 48, "learning_rate": 0.005, "precision": "fp32", "dropout": 0.0
+    "epochs": 4, "max_length": 48, "learning_rate": 0.005, "precision": "fp32", "dropout": 0.0
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_the_artifact_answers_texts_and_says_how(trained: Path) -> None:
     right = float((logits.argmax(1) == split.labels).mean())
     evaluation = json.loads((artifact / "evaluation.json").read_text())
     assert evaluation["accuracy"] == pytest.approx(right)
-    assert right > np.bincount(split.labels).max() / len(split) + 0.05, "it learnt more than the largest class"
+    assert right > np.bincount(split.labels).max() / len(split) + 0.2, "it learnt more than the largest class"
     assert evaluation["mistakes"] == []
     assert evaluation["mistake_count"] == round((1 - right) * len(split))
 

@@ -78,7 +78,7 @@ def rebuild(original: Original) -> tuple[Architecture | EncoderArchitecture, Cla
         architecture = _architecture(original, said)
         model = SmallCnn(architecture) if isinstance(architecture, Architecture) else TextClassifier(architecture)
         model.load_state_dict(load_file(path))
-    except (KeyError, TypeError, ValueError, RuntimeError, msgspec.ValidationError) as error:
+    except (LookupError, ArithmeticError, TypeError, ValueError, RuntimeError) as error:
         raise JobError("user_code", f"The model cannot be built again from its artifact: {error}", None) from error
     return architecture, model
 
