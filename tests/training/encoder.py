@@ -41,7 +41,7 @@ def write_encoder(site: Path) -> None:
     (folder.parent / "__init__.py").touch()
     (folder / "config.json").write_text(json.dumps(SHAPE | {"architectures": ["BertModel"]}))
     hidden, wide = 32, 64
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (600, hidden),
         "embeddings.position_embeddings.weight": (64, hidden),
         "embeddings.token_type_embeddings.weight": (2, hidden),

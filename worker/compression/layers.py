@@ -19,7 +19,7 @@ MAX_LAYERS = 200
 SUFFIX = re.compile(r"(_MatMul)?(_quant|_Q[48])?$")
 """What the quantizers add to the name of a layer."""
 THROUGH = ("Cast", "Mul", "DequantizeLinear", "Transpose")
-DATATYPES = {
+DATATYPES: dict[int, tuple[str, int]] = {
     onnx.TensorProto.FLOAT: ("fp32", 32),
     onnx.TensorProto.FLOAT16: ("fp16", 16),
     onnx.TensorProto.BFLOAT16: ("bf16", 16),

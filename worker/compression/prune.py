@@ -54,7 +54,7 @@ def prune_and_tune(
         if wanted.epochs:
             _tune(process, model, dataset, parameters)
     for module, name in _masked(model):
-        prune.remove(module, name)
+        prune.remove(module, name)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     model = model.cpu().eval()
     images = dataset.splits["validation"].images[:COMPARED]
     export_artifact(folder, model, architecture, dataset.classes, images, dataset.tokenizer_file)

@@ -17,7 +17,8 @@ from onnx import helper, numpy_helper
 from worker.compression.graphs import MULTIPLYING, TABLE, Weighed, weighed
 
 Format = Literal["fp16", "bf16", "fp8", "int8"]
-PLAIN: dict[str, Any] = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
+PLAIN: dict[str, tuple[Any, float]] = {"fp16": (np.float16, 65_504.0), "bf16": (ml_dtypes.bfloat16, 3.38e38)}
+"""By format: its numpy type, and (about) its largest number."""
 SCALED: dict[str, tuple[Any, float]] = {"fp8": (ml_dtypes.float8_e4m3fn, 448.0), "int8": (np.int8, 127.0)}
 
 
@@ -62,8 +63,8 @@ def _replace(model: onnx.ModelProto, one: Weighed, format_: Format, added: list[
 def shrunk(values: NDArray[np.float32], format_: Format, axis: int) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
     """The weights in the format, and what to multiply them by (None: 1), which fits their shape."""
     if format_ in PLAIN:
-        limit = float(ml_dtypes.finfo(PLAIN[format_]).max)
-        return np.clip(values, -limit, limit).astype(PLAIN[format_]), None
+        dtype, limit = PLAIN[format_]
+        return np.clip(values, -limit, limit).astype(dtype), None
     kind, limit = SCALED[format_]
     others = tuple(place for place in range(values.ndim) if place != axis)
     largest = np.abs(values).max(axis=others, keepdims=True)

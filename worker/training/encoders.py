@@ -141,8 +141,7 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed and transform."""
-        states = self.words(tokens) + self.places.weight[: tokens.shape[1]]
-        states = self.dropout(self.norm(states))
+        states: Tensor = self.dropout(self.norm(self.words(tokens) + self.places.weight[: tokens.shape[1]]))
         # Added to the scores: as good as minus infinity where there is no token, in every number format.
         mask = (tokens == 0)[:, None, None, :].to(states.dtype) * -10_000.0
         for layer in self.layers:
