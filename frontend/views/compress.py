@@ -61,7 +61,7 @@ def defaults(session: Session, viewer: Principal, version: VersionHead) -> dict[
     return {
         "project_id": version.project_id,
         "model_version_id": version.id,
-        "name": jobs.next_name(session, viewer.scope, f"{version.model_name}-small-0"),
+        "name": jobs.next_name(session, viewer.scope, f"{version.model_name}-int8-0"),
         "parameters.method": "dynamic-int8" if version.reads_texts else "static-int8",
         "instance_type": "local.cpu",
         "max_runtime_seconds": "3600",

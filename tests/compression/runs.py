@@ -1,6 +1,7 @@
 """Compression jobs run in their folders."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,4 +17,7 @@ def run(folder: Path, inputs: Path, parameters: dict[str, Any], capsys: pytest.C
     shutil.copytree(inputs, folder / "input", dirs_exist_ok=True)
     capsys.readouterr()
     code = run_job(compress, write_spec(folder, "compression", parameters))
-    return code, Told.parse(capsys.readouterr().out)
+    said = capsys.readouterr()
+    if code:
+        sys.stderr.write(f"{said.out[-2000:]}\n{said.err[-4000:]}\n")  # what pytest shows of a test that fails
+    return code, Told.parse(said.out)

@@ -13,7 +13,6 @@ from sqlalchemy import select
 
 from backend.billing import service as billing
 from backend.core.db import Database
-from backend.datasets.models import Dataset, DatasetVersion
 from backend.jobs import service as jobs
 from backend.jobs import states
 from backend.jobs.models import Job
@@ -76,11 +75,9 @@ def test_the_form_offers_what_there_is_and_starts_what_was_typed(
 
 
 def test_texts_have_a_form_of_their_own(
-    visitor: TestClient, member: Member, version: UUID, app_database: Database
+    visitor: TestClient, member: Member, freeze: Callable[..., UUID], app_database: Database
 ) -> None:
-    with app_database.unit_of_work(member.tenant.scope) as session:
-        row = session.get_one(DatasetVersion, version)
-        row.kind = session.get_one(Dataset, row.dataset_id).kind = "text"
+    freeze(member.tenant, kind="text")
     token = enter(visitor, member)
     assert "No dataset version yet" in visitor.get("/training/new").text
     page = parse(visitor.get("/training/new?algorithm=text-classification").text)

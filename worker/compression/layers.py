@@ -9,6 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from worker.compression.graphs import FEWEST_ROWS, TABLE
+from worker.compression.sparse import dense_weights
 
 PLACES = {
     "Conv": 1, "Gemm": 1, "MatMul": 1, "MatMulInteger": 1, "MatMulNBits": 1, TABLE: 0,
@@ -46,7 +47,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_layers(model: onnx.ModelProto, *, sparse: bool = False) -> list[Layer]:
     """Layers of a compressed model, in its order. sparse: count the zeros too."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = {tensor.name: tensor for tensor in (*model.graph.initializer, *dense_weights(model))}
     makers = {output: node for node in model.graph.node for output in node.output}
     found = []
     for node in model.graph.node:
@@ -85,7 +86,7 @@ def _layer(node: onnx.NodeProto, weight: onnx.TensorProto, *, sparse: bool) -> L
         precision = f"int{bits}"
     zeros = None
     if sparse and node.op_type != "MatMulNBits":
-        zeros = round(1 - np.count_nonzero(numpy_helper.to_array(weight)) / max(count, 1), 4)
+        zeros = round(1 - float(np.count_nonzero(numpy_helper.to_array(weight))) / max(count, 1), 4)
     return Layer(
         name=SUFFIX.sub("", node.name),
         operator=node.op_type.replace("MatMulNBits", "MatMul").replace("MatMulInteger", "MatMul"),

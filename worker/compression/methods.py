@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from worker.compression import config
 from worker.compression.graphs import LINEAR, MULTIPLYING, TABLE, weighed
 from worker.compression.quantize import quantize_dynamically, quantize_statically, quantize_weights
+from worker.compression.sparse import write_sparse
 from worker.compression.storage import Format, store
 
 
@@ -75,6 +76,8 @@ def _stored(format_: Format) -> Callable[[Task, Path, list[str]], None]:
 def _copied(task: Task, target: Path, kept: list[str]) -> None:
     del kept
     target.write_bytes(task.prepared.read_bytes())
+    if task.parameters.pruning.kind == "magnitude":
+        write_sparse(target)
 
 
 EVERY = (*MULTIPLYING, TABLE)

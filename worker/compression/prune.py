@@ -3,8 +3,8 @@
 structured: whole channels of convolutions and neurons of linear layers go, the ones of the smallest norm, with all that
 depends on them (torch-pruning; Fang et al. 2023, arXiv 2301.12900). Of a text encoder the neurons between the two
 products of each layer go, the same number everywhere, so that the encoder can be built again from its numbers.
-magnitude: the smallest weights of the whole model become zero and stay it (Han et al. 2015, arXiv 1506.02626); the
-file is written sparse where that is smaller, and ONNX Runtime computes as before.
+magnitude: the smallest weights of the whole model become zero and stay it (Han et al. 2015, arXiv 1506.02626); without
+a method behind it the file is written sparse where that is smaller, and ONNX Runtime computes as before.
 
 Fine-tuning is a training like any other (`worker.training.trainer`), with its checkpoints: an interrupted one prunes
 again, which gives the same model, and goes on where it was.
@@ -23,7 +23,6 @@ from torch.nn.utils import prune
 
 from worker.compression.config import CompressionParameters, Pruning
 from worker.compression.inputs import Original
-from worker.compression.sparse import write_sparse
 from worker.jobprocess import JobError, JobProcess
 from worker.training.config import Hyperparameters, Settings, TextHyperparameters
 from worker.training.encoders import EncoderArchitecture, EncoderShape, TextClassifier
@@ -58,8 +57,6 @@ def prune_and_tune(
     model = model.cpu().eval()
     images = dataset.splits["validation"].images[:COMPARED]
     export_artifact(folder, model, architecture, dataset.classes, images, dataset.tokenizer_file)
-    if wanted.kind == "magnitude":
-        write_sparse(folder / "model.onnx")
     told = {"kind": wanted.kind, "amount": wanted.amount, "epochs": wanted.epochs}
     return told | {"weights_before": before, "weights_after": _count(model)}
 

@@ -4,6 +4,8 @@ ONNX Runtime makes dense tensors of them when it loads the model, so only the fi
 bytes and the eight of its place: it is worth it where fewer than a third are not zero.
 """
 
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,14 @@ from onnx import helper, numpy_helper
 
 BYTES_DENSE = 4
 BYTES_SPARSE = 12
+
+
+def dense_weights(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The sparse initializers of a model as ordinary ones."""
+    for one in model.graph.sparse_initializer:
+        values = np.zeros(prod(one.dims), np.float32)
+        values[numpy_helper.to_array(one.indices)] = numpy_helper.to_array(one.values)
+        yield numpy_helper.from_array(values.reshape(list(one.dims)), one.values.name)
 
 
 def write_sparse(path: Path) -> None:
