@@ -65,6 +65,8 @@ def test_the_smallest_weights_become_zero_and_stay_it(
     assert 0.09 < left < 0.13  # biases and norms are not pruned
     assert report["size_bytes"]["after"] < 0.6 * report["size_bytes"]["before"]
     assert max(one["sparsity"] for one in report["layers"]) > 0.8
+    written = sum(one["size_bytes_after"] for one in report["layers"])
+    assert 0.5 * report["size_bytes"]["after"] < written < report["size_bytes"]["after"]
 
 
 def test_pruning_again_gives_the_same_model(trained: Path) -> None:

@@ -67,7 +67,8 @@ def freeze(app_database: Database, controller_database: Database) -> Callable[..
             session.flush()
             version = DatasetVersion(
                 id=new_id(), dataset_id=dataset.id, number=1, manifest_sha256="0" * 64, manifest_bytes=1, file_count=40,
-                size_bytes=4000, classes={}, splits={"train": 40}, split_seed=0, created_by="user:somebody", kind=kind, **own,
+                size_bytes=4000, classes={}, splits={"train": 40}, split_seed=0, created_by="user:somebody", kind=kind,
+                **own,
             )  # fmt: skip
             session.add(version)
             return version.id

@@ -9,7 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from worker.compression.graphs import FEWEST_ROWS, TABLE
-from worker.compression.sparse import dense_weights
+from worker.compression.sparse import BYTES_SPARSE, dense_weights
 
 PLACES = {
     "Conv": 1, "Gemm": 1, "MatMul": 1, "MatMulInteger": 1, "MatMulNBits": 1, TABLE: 0,
@@ -48,6 +48,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 def list_layers(model: onnx.ModelProto, *, sparse: bool = False) -> list[Layer]:
     """Layers of a compressed model, in its order. sparse: count the zeros too."""
     weights = {tensor.name: tensor for tensor in (*model.graph.initializer, *dense_weights(model))}
+    sparse_bytes = {one.values.name: BYTES_SPARSE * one.values.dims[0] for one in model.graph.sparse_initializer}
     makers = {output: node for node in model.graph.node for output in node.output}
     found = []
     for node in model.graph.node:
@@ -58,7 +59,10 @@ def list_layers(model: onnx.ModelProto, *, sparse: bool = False) -> list[Layer]:
             continue
         if node.op_type == TABLE and tensor.dims[0] < FEWEST_ROWS:
             continue
-        found.append(_layer(node, tensor, sparse=sparse))
+        layer = _layer(node, tensor, sparse=sparse)
+        found.append(
+            msgspec.structs.replace(layer, size_bytes_after=sparse_bytes.get(tensor.name, layer.size_bytes_after))
+        )
     if len(found) <= MAX_LAYERS:
         return found
     largest = {id(one) for one in sorted(found, key=lambda one: -one.weights)[:MAX_LAYERS]}
