@@ -30,7 +30,7 @@ from worker.training.export import export_artifact
 from worker.training.images import Dataset
 from worker.training.memory import memory_failures
 from worker.training.models import Architecture, SmallCnn
-from worker.training.tasks import Classifier
+from worker.training.tasks import Built, Classifier
 from worker.training.trainer import Trainer
 
 COMPARED = 256
@@ -51,7 +51,7 @@ def prune_and_tune(
         prune_weights(model, wanted.amount)
     with memory_failures():
         if wanted.epochs:
-            _tune(process, model, dataset, parameters)
+            _tune(process, Built(architecture, model), dataset, parameters)
     for module, name in _masked(model):
         prune.remove(module, name)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     model = model.cpu().eval()
@@ -130,14 +130,15 @@ def _masked(model: nn.Module) -> list[tuple[nn.Module, str]]:
     return [(one, "weight") for one in model.modules() if hasattr(one, "weight_mask")]
 
 
-def _tune(process: JobProcess, model: Classifier, dataset: Dataset, parameters: CompressionParameters) -> None:
-    """Train on; the weights of the best epoch are then those of `model`."""
-    trainer = Trainer(process, _settings(model, parameters.pruning, parameters.seed), dataset, model=model)
+def _tune(process: JobProcess, built: Built, dataset: Dataset, parameters: CompressionParameters) -> None:
+    """Train on; the weights of the best epoch are then those of the model."""
+    settings = _settings(built.architecture, parameters.pruning, parameters.seed)
+    trainer = Trainer(process, settings, dataset, built=built)
     trainer.train()
-    model.load_state_dict(trainer.best_weights)
+    built.model.load_state_dict(trainer.best_weights)
 
 
-def _settings(model: Classifier, wanted: Pruning, seed: int) -> Settings:
+def _settings(architecture: Architecture | EncoderArchitecture, wanted: Pruning, seed: int) -> Settings:
     common: dict[str, Any] = {
         "epochs": wanted.epochs,
         "batch_size": wanted.batch_size,
@@ -145,8 +146,9 @@ def _settings(model: Classifier, wanted: Pruning, seed: int) -> Settings:
         "early_stopping": {"enabled": False},
         "seed": seed,
     }
-    kind: type[Settings] = TextHyperparameters if isinstance(model, TextClassifier) else Hyperparameters
-    return msgspec.convert(common, kind)
+    if isinstance(architecture, EncoderArchitecture):
+        return msgspec.convert(common | {"max_length": architecture.max_length}, TextHyperparameters)
+    return msgspec.convert(common, Hyperparameters)
 
 
 def _count(model: nn.Module) -> int:

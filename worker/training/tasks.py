@@ -12,6 +12,8 @@ from worker.training.models import Architecture, SmallCnn
 from worker.training.precision import threads_for
 
 Classifier = SmallCnn | TextClassifier
+ENCODER_VALUES = 6 * 1536
+"""Between the two products of all layers of the smallest encoder, for each token."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,24 @@ class TextTask:
 
     @property
     def architecture(self) -> EncoderArchitecture:
-        """What to build."""
+        """What to build. Raises JobError (user_code) where the encoder is not installed."""
         return EncoderArchitecture.of(self.settings, len(self.dataset.classes))
 
     def threads(self, cpu_count: float) -> int:
-        """How many a step is worth: as for images, by the values between two operators, which all layers have."""
-        shape = self.architecture.shape
-        return threads_for(
-            self.settings.batch_size * self.settings.max_length * shape.intermediate_size * shape.num_hidden_layers,
-            cpu_count,
-        )
+        """How many a step is worth: as for images, by the values between two operators, of all layers together."""
+        return threads_for(self.settings.batch_size * self.settings.max_length * ENCODER_VALUES, cpu_count)
 
     def augmentation(self) -> nn.Module:
         """None."""
         return nn.Identity()
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model that is there already, to be trained on."""
+
+    architecture: Architecture | EncoderArchitecture
+    model: Classifier
 
 
 def task_of(settings: Settings, dataset: Dataset) -> ImageTask | TextTask:

@@ -25,7 +25,7 @@ from worker.training.images import Dataset
 from worker.training.metrics import MetricRecorder
 from worker.training.precision import Compute, configure_backends
 from worker.training.schedule import learning_rate
-from worker.training.tasks import Classifier, task_of
+from worker.training.tasks import Built, Classifier, task_of
 
 Weights = dict[str, Tensor]
 
@@ -44,7 +44,7 @@ class Position:
 
 
 class Trainer:
-    """One training of a new model, or of `model` where one is given.
+    """One training of a new model, or of one that is `built` already.
 
     `advance` and `step` are public: benchmarks run the very same loop.
     """
@@ -55,17 +55,17 @@ class Trainer:
         settings: Settings,
         dataset: Dataset,
         compute: Compute | None = None,
-        model: Classifier | None = None,
+        built: Built | None = None,
     ) -> None:
         self.settings = settings
         self.compute = compute or Compute.choose(settings.precision)
         device = self.compute.device
         self.task = task_of(settings, dataset)
-        self.architecture = self.task.architecture
+        self.architecture = built.architecture if built else self.task.architecture
         configure_backends(device, self.task.threads(process.spec.cpu_count))
         without_compiler()
         seed_random(settings.seed)
-        self.model: Classifier = (self.architecture.build() if model is None else model).to(device)
+        self.model: Classifier = (built.model if built else self.architecture.build()).to(device)
         # On a CPU and on tensor cores alike, convolutions are fastest with the channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         # A fused SGD whose first step is skipped, as one that overflows is, takes its momentum from memory that
