@@ -77,14 +77,16 @@ def test_the_form_offers_what_there_is_and_starts_what_was_typed(
 def test_texts_have_a_form_of_their_own(
     visitor: TestClient, member: Member, freeze: Callable[..., UUID], app_database: Database
 ) -> None:
-    freeze(member.tenant, kind="text")
+    version = freeze(member.tenant, kind="text")
     token = enter(visitor, member)
     assert "No dataset version yet" in visitor.get("/training/new").text
     page = parse(visitor.get("/training/new?algorithm=text-classification").text)
     assert page.refused == []
     assert (page.fields["algorithm"], page.fields["text_hyperparameters.max_length"]) == ("text-classification", "128")
     assert not [name for name in page.fields if name.startswith("hyperparameters.")]
-    typed = page.fields | {"name": "first", "model_name": "mails", "text_hyperparameters.epochs": "4"} | token
+    own = {"algorithm": page.fields["algorithm"], "text_hyperparameters.epochs": "4"}
+    given = {name: value for name, value in filled(member, version).items() if "hyperparameters." not in name}
+    typed = given | own | token
     told = visitor.post("/training/new/estimate", data=typed).text
     assert "--algorithm text-classification" in told
     assert "--set epochs=4" in told
