@@ -254,10 +254,9 @@ def gateway(
         "--home": home,
         "--api": settings.api.url,
         "--token-file": token_file or home / "gateway.token",
-        "--host": settings.gateway.host,
-        "--port": settings.gateway.port,
     }
-    _become("worker.serving.gateway", [str(word) for pair in arguments.items() for word in pair])
+    words = [str(word) for pair in arguments.items() for word in pair]
+    _become("worker.serving.gateway", words + settings.gateway.arguments())
 
 
 @app.command(rich_help_panel=SERVICES)

@@ -12,6 +12,7 @@ import msgspec
 from backend.core.wire import ReplicaHello, ReplicaRoute, ReplicaSpec
 from worker.serving import packets
 from worker.serving.connection import Connection
+from worker.serving.limits import connection_limit
 from worker.serving.log import log
 from worker.serving.packets import PacketLine
 
@@ -39,7 +40,7 @@ class Adoption:
         self,
         spec: ReplicaSpec,
         number: int,
-        connect: Callable[[bytes, bool], Connection],
+        connect: Callable[[bytes, bool, bool], Connection],
         take_route: Callable[[ReplicaRoute], None],
     ) -> None:
         self._spec = spec
@@ -87,6 +88,7 @@ class Adoption:
             endpoint_name=self._spec.endpoint_name,
             process=self._number,
             pid=os.getpid(),
+            connection_limit=connection_limit(),
         )
         line.send(packets.HELLO, msgspec.json.encode(hello))
 
@@ -97,9 +99,12 @@ class Adoption:
 
     def _packet(self, line: PacketLine, kind: bytes, payload: bytes, passed: socket.socket | None) -> None:
         peer = self._peers[line]
-        if kind == packets.CONNECTION and passed is not None:
+        if kind in {packets.CONNECTION, packets.POOLED}:
             peer.adopted += 1
-            task = self._loop.create_task(self._adopt(passed, payload))
+            if passed is None:
+                log("a connection was lost on its way: no descriptors left", held=len(self.connections))
+                return
+            task = self._loop.create_task(self._adopt(passed, payload, pooled=kind == packets.POOLED))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
@@ -117,9 +122,9 @@ class Adoption:
         elif kind == packets.DRAINING:
             peer.acknowledged = True
 
-    async def _adopt(self, passed: socket.socket, read: bytes) -> None:
+    async def _adopt(self, passed: socket.socket, read: bytes, *, pooled: bool) -> None:
         internet = passed.family in INTERNET
-        connection = self._connect(read, internet)
+        connection = self._connect(read, internet, pooled)
         self.connections.add(connection)
         try:
             passed.settimeout(0)

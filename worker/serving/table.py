@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,10 +11,21 @@ from backend.core.wire import ReplicaRoute, Route, RouteKey, RouteSnapshot
 from worker.serving.log import log
 
 
-class RoutingTable:
-    """A snapshot, indexed. Without one (`version` -1) nothing is known."""
+class Bounds(NamedTuple):
+    """How much each process of a replica takes on (`ReplicaRoute`)."""
 
-    def __init__(self, snapshot: RouteSnapshot | None) -> None:
+    queue_seconds: float = 5.0
+    key_calls: int = 512
+
+
+class RoutingTable:
+    """A snapshot, indexed, and the bounds that replicas are told with it.
+
+    Without a snapshot (`version` -1) nothing is known.
+    """
+
+    def __init__(self, snapshot: RouteSnapshot | None, bounds: Bounds | None = None) -> None:
+        self._bounds = bounds or Bounds()
         self.version = -1 if snapshot is None else snapshot.version
         self.routes: dict[tuple[str, str], Route] = {}
         self._keys: dict[str, RouteKey] = {}
@@ -40,18 +52,20 @@ class RoutingTable:
             variants=route.variants,
             keys=self._keys_of.get(route.organization_id, []),
             max_body_bytes=route.max_body_bytes,
+            queue_seconds=self._bounds.queue_seconds,
+            key_calls=self._bounds.key_calls,
         )
 
 
-def load(path: Path) -> RoutingTable:
+def load(path: Path, bounds: Bounds | None = None) -> RoutingTable:
     """The last table on disk; an empty one when there is none or it cannot be read."""
     try:
-        return RoutingTable(msgspec.json.decode(path.read_bytes(), type=RouteSnapshot))
+        return RoutingTable(msgspec.json.decode(path.read_bytes(), type=RouteSnapshot), bounds)
     except FileNotFoundError:
         log("no routing table on disk yet")
     except (OSError, msgspec.DecodeError) as error:
         log("routing table on disk is unusable", error=str(error))
-    return RoutingTable(None)
+    return RoutingTable(None, bounds)
 
 
 def save(path: Path, content: bytes) -> None:
