@@ -68,6 +68,7 @@ system-run:
 
 system-test: system-run
 	$(call need,chromium,chromium)
+	$(if $(CI),$(call need,/usr/sbin/nginx,nginx-light))
 
 # --- run -------------------------------------------------------------------------------------------
 

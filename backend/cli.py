@@ -261,7 +261,7 @@ def gateway(
 ) -> None:
     """Run the gateway, which owns the port of inference."""
     settings = _settings(None)
-    _become_gateway("worker.serving.gateway", settings, token_file, settings.gateway.port)
+    _become_gateway("worker.serving.gateway", settings, token_file, settings.gateway.arguments())
 
 
 @app.command(rich_help_panel=SERVICES)
@@ -272,19 +272,18 @@ def grpc(
 ) -> None:
     """Run the gRPC gateway, which owns the port of inference over gRPC."""
     settings = _settings(None)
-    _become_gateway("worker.serving.grpcgateway", settings, token_file, settings.gateway.grpc_port)
+    _become_gateway("worker.serving.grpcgateway", settings, token_file, settings.gateway.grpc_arguments())
 
 
-def _become_gateway(module: str, settings: "Settings", token_file: Path | None, port: int) -> NoReturn:
+def _become_gateway(module: str, settings: "Settings", token_file: Path | None, options: Sequence[str]) -> NoReturn:
     home = settings.home.resolve()
     arguments = {
         "--home": home,
         "--api": settings.api.url,
         "--token-file": token_file or home / "gateway.token",
-        "--host": settings.gateway.host,
-        "--port": port,
     }
-    _become(module, [str(word) for pair in arguments.items() for word in pair])
+    words = [str(word) for pair in arguments.items() for word in pair]
+    _become(module, [*words, *options])
 
 
 @app.command(rich_help_panel=SERVICES)

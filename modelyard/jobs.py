@@ -140,13 +140,17 @@ class TrainingJobs(Room):
         instance_type: str = "local.cpu",
         **options: Any,  # noqa: ANN401 - options of any job: market, max_attempts, keep_alive_seconds, tags, …
     ) -> Job:
-        """Train on a dataset version; the best weights become the next version of `model_name`."""
+        """Train on a dataset version; the best weights become the next version of `model_name`.
+
+        A dataset of kind text needs `algorithm="text-classification"`.
+        """
+        reads_texts = options.get("algorithm") == "text-classification"
         body = {
             "project_id": project_id,
             "name": name,
             "dataset_version_id": dataset_version_id,
             "model_name": model_name,
-            "hyperparameters": dict(hyperparameters or {}),
+            ("text_hyperparameters" if reads_texts else "hyperparameters"): dict(hyperparameters or {}),
             "instance_type": instance_type,
             **options,
         }

@@ -31,6 +31,8 @@ training = typer.Typer(no_args_is_help=True, help="Train a model on a dataset ve
 compression = typer.Typer(no_args_is_help=True, help="Make a model version smaller and faster.")
 sleeping = typer.Typer(no_args_is_help=True, help="Diagnostic jobs: queue, placement, agent, sandbox and bill.")
 
+AlgorithmOption = Annotated[str, typer.Option(help="image-classification, or text-classification")]
+
 
 TRAINING_ESTIMATE = {
     "like jobs": lambda one: one.like_jobs,
@@ -62,6 +64,7 @@ def train(
     project: ProjectOption,
     dataset: Annotated[str, typer.Option(help="dataset version: id, name:number, or name (the newest)")],
     model: Annotated[str, typer.Option(help="the model that gets a new version")],
+    algorithm: AlgorithmOption = "image-classification",
     hyperparameter: SetOption = None,
     instance_type: InstanceTypeOption = "local.cpu",
     market: MarketOption = "on-demand",
@@ -71,7 +74,7 @@ def train(
     tag: TagsOption = None,
     wait: WaitOption = False,
 ) -> None:
-    """Train an image classifier; the best weights become the next version of the model.
+    """Train a classifier of images or texts; the best weights become the next version of the model.
 
     Hyperparameters: --set epochs=5 --set precision=bf16 --set augmentation.enabled=false
     """
@@ -85,6 +88,7 @@ def train(
             dataset_version_id=lookup.dataset_version(client, dataset).id,
             model_name=model,
             hyperparameters=hyperparameters,
+            algorithm=algorithm,
             instance_type=instance_type,
             market=market,
             max_attempts=max_attempts,
@@ -157,9 +161,10 @@ def compress(
     tag: TagsOption = None,
     wait: WaitOption = False,
 ) -> None:
-    """Quantize to int8; a version that loses too much accuracy or is not faster is refused.
+    """Quantize, prune or both; a version that loses too much accuracy or is not faster is refused.
 
-    Parameters: --set max_accuracy_loss_points=0.5 --set minimum_speedup=1.2
+    Parameters: --set method=dynamic-int8 --set pruning.kind=structured --set pruning.amount=0.5
+    --set max_accuracy_loss_points=0.5 --set minimum_speedup=1.2
     """
     from modelyard import lookup
 

@@ -8,7 +8,7 @@ from backend.compression_jobs.estimates import estimate_compression
 from backend.compression_jobs.schemas import CompressionEstimateRead, CompressionEstimateRequest, CompressionJobCreate
 from backend.core.http import Transaction, Writer
 from backend.core.problems import raises
-from backend.datasets.errors import DatasetVersionNotFound
+from backend.datasets.errors import DatasetKindUnusable, DatasetVersionNotFound
 from backend.fleet.errors import InstanceTypeUnknown
 from backend.jobs.api import job_read
 from backend.jobs.errors import SUBMITTED
@@ -24,7 +24,14 @@ router = APIRouter(prefix="/api/v1", tags=["compression jobs"])
 @router.post(
     "/compression-jobs",
     status_code=status.HTTP_201_CREATED,
-    responses=raises(*SUBMITTED, ModelVersionNotFound, DatasetVersionNotFound, DatasetVersionNeeded, ModelNameTaken),
+    responses=raises(
+        *SUBMITTED,
+        ModelVersionNotFound,
+        DatasetKindUnusable,
+        DatasetVersionNotFound,
+        DatasetVersionNeeded,
+        ModelNameTaken,
+    ),
 )
 def create_compression_job(session: Transaction, principal: Writer, body: CompressionJobCreate) -> JobRead:
     """Compress a model version; a version that loses too much or is not faster is refused, not registered."""

@@ -26,8 +26,10 @@ class CompressionKind:
     def check(self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         """Model version and dataset version exist in this organization; the schema has checked the rest."""
         del parameters
-        registry.get_version(session, scope, input_id(inputs, "model"))
-        datasets.check_trainable(session, scope, input_id(inputs, "dataset"))
+        version = registry.get_version(session, scope, input_id(inputs, "model"))
+        preprocessing = version.signature.get("preprocessing")
+        reads_texts = isinstance(preprocessing, dict) and "tokenizer" in preprocessing
+        datasets.check_trainable(session, scope, input_id(inputs, "dataset"), "text" if reads_texts else "image")
 
     def channels(self, session: Session, scope: Scope, job: Job) -> list[Channel]:
         """The artifact as channel `model`, the dataset version as channel `dataset`."""
@@ -47,6 +49,7 @@ class CompressionKind:
         """Register the compressed version."""
         summary = result.summary
         try:
+            report = _measured_on(summary["report"], job.instance_type)
             version = registry.register_version(
                 session,
                 scope,
@@ -55,7 +58,7 @@ class CompressionKind:
                 files=result.files,
                 signature=summary["signature"],
                 metrics=summary["metrics"],
-                report=summary["report"],
+                report=report,
                 job_id=job.id,
                 attempt_id=attempt.id,
                 dataset_version_id=input_id(job.inputs, "dataset"),
@@ -64,4 +67,9 @@ class CompressionKind:
             )
         except (DomainError, ArtifactInvalid, KeyError, TypeError) as error:
             raise ResultUnusable(f"the result could not be registered: {error}") from error
-        return {**job.output, "model_version_id": str(version.id), "report": summary["report"]}
+        return {**job.output, "model_version_id": str(version.id), "report": report}
+
+
+def _measured_on(report: dict[str, Any], instance_type: str) -> dict[str, Any]:
+    """The report, saying where its figures are from: only the platform knows the instance's type."""
+    return report | {"measured_on": report["measured_on"] | {"instance_type": instance_type}}

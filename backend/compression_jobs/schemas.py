@@ -3,11 +3,30 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.billing.schemas import CURRENCY, Exact
-from backend.core.fields import ResourceName
+from backend.core.fields import Flag, ResourceName
 from backend.jobs.schemas import JobRequest
+
+Method = Literal[
+    "static-int8", "dynamic-int8", "weight-only-int8", "weight-only-int4", "fp16", "bf16", "fp8", "none"
+]  # fmt: skip
+
+
+class Pruning(BaseModel):
+    """What is taken away before quantization, and the fine-tuning that makes up for it."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    kind: Annotated[
+        Literal["none", "structured", "magnitude"],
+        Field(description="structured: whole channels and neurons go; magnitude: the smallest weights become zero"),
+    ] = "none"
+    amount: Annotated[float, Field(gt=0, le=0.95, description="the share removed")] = 0.5
+    epochs: Annotated[int, Field(ge=0, le=1000, description="of fine-tuning on the train split")] = 3
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
 
 
 class CompressionParameters(BaseModel):
@@ -15,12 +34,27 @@ class CompressionParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    method: Literal["static-int8"] = "static-int8"
+    method: Annotated[Method, Field(description="`none`: only pruning")] = "static-int8"
+    pruning: Pruning = Pruning()
     max_accuracy_loss_points: Annotated[float, Field(ge=0, le=100, description="percentage points")] = 0.5
-    minimum_speedup: Annotated[float, Field(ge=0, le=1000, description="latency before / after")] = 1.0
-    calibration_images: Annotated[int, Field(ge=1, le=100_000)] = 512
+    minimum_speedup: (
+        Annotated[float, Field(ge=0, le=1000, description="latency before / after; null: what the method promises")]
+        | None
+    ) = None
+    minimum_throughput_speedup: Annotated[
+        float, Field(ge=0, le=1000, description="inputs per second in batches, after / before")
+    ] = 0.0
+    minimum_size_ratio: Annotated[float, Field(ge=0, le=1000, description="bytes before / after")] = 0.0
+    fallback: Annotated[Flag, Field(description="layers that lose too much stay in float")] = True
+    calibration_images: Annotated[int, Field(ge=1, le=100_000, description="inputs of the train split")] = 512
     calibration: Literal["minmax", "percentile"] = "minmax"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> "CompressionParameters":
+        if self.method == "none" and self.pruning.kind == "none":
+            raise ValueError("method is none and so is pruning.kind: choose a method or a kind of pruning")
+        return self
 
 
 class CompressionJobCreate(JobRequest):

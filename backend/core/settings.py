@@ -4,6 +4,7 @@ Groups nest with two underscores: `MODELYARD_API__PORT=9000`. A process gets onl
 needs: the API never sees the controller's, a gateway sees no database at all.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -92,6 +93,31 @@ class GatewaySettings(BaseModel):
     """Address that people are shown, such as the one of a proxy; default: host and port."""
     public_grpc_address: str | None = None
     """`host:port` that people are shown for gRPC; default: host and port."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies before the gateway, a JSON list: their `X-Forwarded-For` alone is believed."""
+    queue_seconds: float = Field(default=5.0, gt=0)
+    """A replica process refuses calls (503) while those that wait there need longer than this."""
+    key_calls: int = Field(default=512, ge=0)
+    """Calls of one key that a replica process has under way at once; more get 429. 0: any number."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _refuse_what_is_no_network(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ip_network(each)
+        return value
+
+    def arguments(self) -> list[str]:
+        """The gateway's own options, for its command line."""
+        trusted = [word for each in self.trusted_proxies for word in ("--trusted-proxy", each)]
+        return ["--host", self.host, "--port", str(self.port), *self._bounds(), *trusted]
+
+    def grpc_arguments(self) -> list[str]:
+        """The gRPC gateway's."""
+        return ["--host", self.host, "--port", str(self.grpc_port), *self._bounds()]
+
+    def _bounds(self) -> list[str]:
+        return ["--queue-seconds", str(self.queue_seconds), "--key-calls", str(self.key_calls)]
 
     @property
     def url(self) -> str:

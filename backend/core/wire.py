@@ -418,17 +418,25 @@ def gateway_token(token: str, role: str) -> str:
 
 
 class ReplicaHello(msgspec.Struct, frozen=True, kw_only=True):
-    """First packet from a replica process to whoever connects: who it is. `process` counts from 0."""
+    """First packet from a replica process to whoever connects: who it is. `process` counts from 0.
+
+    `connection_limit`: connections it has descriptors for; 0 = it does not say.
+    """
 
     replica_id: str
     endpoint_id: str
     endpoint_name: str
     process: int
     pid: int
+    connection_limit: int = 0
 
 
 class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replica knows of the routing table: its own endpoint and its organization's keys."""
+    """What a replica knows of the routing table: its own endpoint and its organization's keys.
+
+    Each of its processes refuses a call where those that wait need more than `queue_seconds`, and where its key has
+    `key_calls` calls under way there (0 = any number).
+    """
 
     organization_id: str
     endpoint_id: str
@@ -438,6 +446,8 @@ class ReplicaRoute(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     version: int = -1
     """Of the table that it was taken from. Of two gateways' routes a replica keeps the newer one's."""
+    queue_seconds: float = 5.0
+    key_calls: int = 0
 
 
 # --- what a model takes and gives ---------------------------------------------------------------

@@ -32,7 +32,7 @@ from backend.projects.service import get_project
 
 KIND = "dataset"
 BUILT_KINDS = frozenset({"image", "tabular", "text"})
-TRAINABLE_KINDS = frozenset({"image"})
+TRAINABLE_KINDS = ("image", "text")
 MANIFEST_NAME = "manifest.parquet"
 
 # --- for other domains ---
@@ -46,12 +46,15 @@ def get_version(session: Session, scope: Scope, version_id: UUID) -> DatasetVers
     return version
 
 
-def check_trainable(session: Session, scope: Scope, version_id: UUID) -> None:
-    """Whether jobs can read this version. Raises DatasetVersionNotFound, DatasetKindUnusable."""
+def check_trainable(session: Session, scope: Scope, version_id: UUID, kind: str) -> None:
+    """Whether a job that reads datasets of `kind` can read this version.
+
+    Raises DatasetVersionNotFound, DatasetKindUnusable.
+    """
     version = get_version(session, scope, version_id)
-    if version.kind not in TRAINABLE_KINDS:
+    if version.kind != kind or kind not in TRAINABLE_KINDS:
         raise DatasetKindUnusable(
-            f"this is a version of a dataset of kind '{version.kind}'; jobs read {', '.join(sorted(TRAINABLE_KINDS))}",
+            f"this is a version of a dataset of kind '{version.kind}'; this job reads datasets of kind '{kind}'",
             kind=version.kind,
         )
 

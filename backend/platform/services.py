@@ -169,18 +169,12 @@ def _data_plane(platform: Platform) -> list[ChildSpec]:
     settings, socket = platform.settings, platform.localhost_socket
     token_file = settings.home / "gateway.token"
 
-    def gateway(name: str, module: str, port: int) -> ChildSpec:
-        arguments = {
-            "--home": settings.home,
-            "--api": settings.api.url,
-            "--token-file": token_file,
-            "--host": settings.gateway.host,
-            "--port": port,
-        }
+    def gateway(name: str, module: str, port: int, options: list[str]) -> ChildSpec:
+        arguments = {"--home": settings.home, "--api": settings.api.url, "--token-file": token_file}
         return _python(
             platform,
             name,
-            [module, *[str(word) for pair in arguments.items() for word in pair]],
+            [module, *[str(word) for pair in arguments.items() for word in pair], *options],
             {},
             after=["api"],
             prepare=lambda: write_private(token_file, platform.secrets.gateway_token),
@@ -188,8 +182,8 @@ def _data_plane(platform: Platform) -> list[ChildSpec]:
         )
 
     return [
-        gateway("gateway", "worker.serving.gateway", settings.gateway.port),
-        gateway("grpc", "worker.serving.grpcgateway", settings.gateway.grpc_port),
+        gateway("gateway", "worker.serving.gateway", settings.gateway.port, settings.gateway.arguments()),
+        gateway("grpc", "worker.serving.grpcgateway", settings.gateway.grpc_port, settings.gateway.grpc_arguments()),
         _python(
             platform,
             "localhost",

@@ -18,6 +18,8 @@ from backend.registry.errors import ArtifactInvalid
 
 KIND = "training"
 CHANNEL = "training"
+DATASET_KINDS = {"image-classification": "image", "text-classification": "text"}
+"""What each algorithm reads."""
 
 
 class TrainingKind:
@@ -27,9 +29,9 @@ class TrainingKind:
     entrypoint = "worker.training"
 
     def check(self, session: Session, scope: Scope, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
-        """The dataset version exists in this organization; the schema has checked the rest."""
-        del parameters
-        datasets.check_trainable(session, scope, input_id(inputs, CHANNEL))
+        """The dataset version is there and of the algorithm's kind; the schema has checked the rest."""
+        kind = DATASET_KINDS[parameters["algorithm"]]
+        datasets.check_trainable(session, scope, input_id(inputs, CHANNEL), kind)
 
     def channels(self, session: Session, scope: Scope, job: Job) -> list[Channel]:
         """The dataset version as channel `training`."""

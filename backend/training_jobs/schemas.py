@@ -1,9 +1,9 @@
 """What a training job takes. The bounds are the trainer's own; a test keeps the two equal."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.billing.schemas import CURRENCY, Exact
 from backend.core.fields import Flag, ResourceName
@@ -64,13 +64,52 @@ class Hyperparameters(Strict):
     checkpoint_every_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = 15.0
 
 
-class TrainingJobCreate(JobRequest):
-    """Train a model on a dataset version and register what comes of it."""
+class TextHyperparameters(Strict):
+    """Of `text-classification`: the fine-tuning of a pretrained encoder."""
 
-    algorithm: Literal["image-classification"] = "image-classification"
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 2
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 32
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 2e-4
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-2
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Fraction = 0.9
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warmup: Fraction = 0.1
+    label_smoothing: Fraction = 0.0
+    encoder: Literal["minilm-l6"] = "minilm-l6"
+    max_length: Annotated[int, Field(ge=8, le=512, description="tokens of a text that are read")] = 128
+    dropout: Fraction = 0.1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    early_stopping: EarlyStopping = EarlyStopping()
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    log_every_steps: Annotated[int, Field(ge=1, le=10_000)] = 10
+    checkpoint_every_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    checkpoint_every_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = 120.0
+
+
+class TrainingJobCreate(JobRequest):
+    """Train a model on a dataset version and register what comes of it.
+
+    `image-classification` reads `hyperparameters`, `text-classification` reads `text_hyperparameters`.
+    """
+
+    algorithm: Literal["image-classification", "text-classification"] = "image-classification"
     dataset_version_id: UUID
     model_name: ResourceName
     hyperparameters: Hyperparameters = Hyperparameters()
+    text_hyperparameters: TextHyperparameters = TextHyperparameters()
+
+    @model_validator(mode="after")
+    def _gives_the_algorithms_own(self) -> Self:
+        idle = "hyperparameters" if self.algorithm == "text-classification" else "text_hyperparameters"
+        if getattr(self, idle) != type(self).model_fields[idle].default:
+            raise ValueError(f"{self.algorithm} does not read {idle}")
+        return self
+
+    @property
+    def settings(self) -> Hyperparameters | TextHyperparameters:
+        """Those of the algorithm."""
+        return self.text_hyperparameters if self.algorithm == "text-classification" else self.hyperparameters
 
 
 class TrainingEstimateRequest(TrainingJobCreate):

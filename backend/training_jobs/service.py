@@ -18,7 +18,7 @@ from backend.registry.service import check_model_name
 from backend.training_jobs.kind import CHANNEL, KIND
 from backend.training_jobs.schemas import Hyperparameters, TrainingEstimate, TrainingEstimateRequest, TrainingJobCreate
 
-SHAPING = ("architecture", "width", "hidden", "batch_size", "precision")
+SHAPING = ("architecture", "width", "hidden", "batch_size", "precision", "encoder", "max_length")
 """Hyperparameters that say how long an epoch takes; jobs that share them are preferred."""
 MOST_LIKE = 20
 
@@ -48,7 +48,7 @@ def start_training(session: Session, principal: Principal, wanted: TrainingJobCr
         kind=KIND,
         parameters={
             "algorithm": wanted.algorithm,
-            "hyperparameters": wanted.hyperparameters.model_dump(mode="json"),
+            "hyperparameters": wanted.settings.model_dump(mode="json"),
         },
         inputs={CHANNEL: {"kind": "dataset", "id": str(wanted.dataset_version_id)}},
         output={"model_name": wanted.model_name},
@@ -67,7 +67,7 @@ def estimate_training(session: Session, scope: Scope, wanted: TrainingEstimateRe
     datasets.get_version(session, scope, wanted.dataset_version_id)
     price = billing.price_in_force(session, fleet.sku_of(shape.name, wanted.market))
     found = _like_runs(session, scope, wanted)
-    epochs, may_stop = wanted.hyperparameters.epochs, wanted.hyperparameters.early_stopping.enabled
+    epochs, may_stop = wanted.settings.epochs, wanted.settings.early_stopping.enabled
     limit = float(wanted.max_runtime_seconds)
     spans = [run.seconds(epochs, may_stop_early=may_stop) for run in found]
     low = min((min(shortest, limit) for shortest, _ in spans), default=None)
@@ -104,7 +104,7 @@ def _like_runs(session: Session, scope: Scope, wanted: TrainingEstimateRequest) 
 
 
 def _wanted_shape(wanted: TrainingEstimateRequest) -> Sequence[object]:
-    return _shape(wanted.hyperparameters.model_dump(mode="json"))
+    return _shape(wanted.settings.model_dump(mode="json"))
 
 
 def _shape(hyperparameters: dict[str, object]) -> Sequence[object]:

@@ -21,8 +21,11 @@ At SageMaker Runtime's address (`POST /endpoints/NAME/invocations`) an error has
 `x-amzn-errortype`, `{"Message": …}`, and where body or model are to blame `ModelError` (424), with status and message
 of these tables as `OriginalStatusCode` and `OriginalMessage`.
 
-Beyond these: 408 for a request that does not arrive in time, 503 with `usage cannot be recorded` where the replica's
-disk is full (a call that cannot be billed is not answered), 503 for an input that does not fit into memory.
+Beyond these: 429 for a key with as many calls under way as it may have, 503 where more calls wait than can be
+answered in time, 503 where as many connections are held as there is room for (each at once, with `Retry-After`; what
+was accepted is answered), 502 where a replica process dies with a request that came through a trusted proxy, 408 for a
+request that does not arrive in time, 503 with `usage cannot be recorded` where the replica's disk is full (a call that
+cannot be billed is not answered), 503 for an input that does not fit into memory.
 """
 
 

@@ -98,7 +98,7 @@ def _page(
     with back.tenant(viewer) as session:
         version = registry.get_version(session, viewer.scope, parse_id(version_id))
         head = modelversions.read_head(session, viewer, version)
-        choices = compress.choices(session, viewer)
+        choices = compress.choices(session, viewer, head)
         default = compress.defaults(session, viewer, head)
     shown = form if form.values else parse(CompressionJobCreate, default)
     context = framed(

@@ -52,11 +52,12 @@ def show_form(
     job: Annotated[str, Query(alias="from", max_length=200)] = "",
     project: Given = "",
     dataset_version: Given = "",
+    algorithm: Given = "",
 ) -> Response:
     """The form, empty or as another job was started."""
     viewer.require("write")
     copied = ""
-    values = {"project_id": project, "dataset_version_id": dataset_version}
+    values = {"project_id": project, "dataset_version_id": dataset_version, "algorithm": algorithm}
     if job:
         with back.tenant(viewer) as session:
             source = jobs.get_job(session, viewer.scope, parse_id(job))
@@ -132,7 +133,9 @@ def _page(
     context = framed(platform, viewer)
     projects = [(one.id, one.name) for one in context["shell"].projects]
     with back.tenant(viewer) as session:
-        choices = launch.choices(session, viewer, projects, partial(pages.say, request))
+        choices = launch.choices(
+            session, viewer, projects, partial(pages.say, request), algorithm=form.values.get("algorithm", "")
+        )
         fresh = jobs.next_name(session, viewer.scope, f"{choices.dataset}-0") if choices.dataset else ""
     first = _first_choice(choices, fresh) if not form.values.get("name") and not form.errors else {}
     form.values = {**first, **form.values}

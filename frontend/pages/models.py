@@ -20,6 +20,7 @@ from frontend.pages.common import AtDesk, Back, Chosen, Desk, FromOurPage, Logge
 from frontend.render import Renderer
 from frontend.services import parse_id
 from frontend.views import models as views
+from frontend.views import pareto
 
 router = APIRouter()
 PAGE_SIZE = 50
@@ -57,7 +58,7 @@ def _show(desk: Desk, model_id: str, listing: Listing, form: Form[ModelUpdate]) 
         listing,
         shown.next_cursor,
         model=shown,
-        by="latency" if listing["by"] == "latency" else "size",
+        by=listing["by"] if listing["by"] in pareto.COSTS else "size",
         form=form,
         status_code=HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK,
     )
@@ -98,23 +99,30 @@ def _review(desk: Desk, model_id: str, chosen: list[str], typed: dict[str, str],
 def draw_pareto(
     request: Request, *, viewer: LoggedIn, pages: Pages, back: Back, model_id: str, by: Word = "size"
 ) -> Response:
-    """The chart's content: accuracy against size or latency over the versions."""
+    """The chart's content: accuracy against size, latency or throughput over the versions."""
     with back.tenant(viewer) as session:
         model = registry.get_model(session, viewer.scope, parse_id(model_id))
         lines = views.compared(session, viewer.scope, model)
-    figure = views.pareto(lines, by="latency" if by == "latency" else "size", words=_words(request, pages, by))
+    by = by if by in pareto.COSTS else "size"
+    figure = pareto.draw(lines, by=by, words=_words(request, pages, by))
     return Response(document(figure), media_type="application/json")
 
 
-def _words(request: Request, pages: Renderer, by: str) -> views.Words:
-    across = pages.text(request, "Latency" if by == "latency" else "Size")
-    return views.Words(
+def _words(request: Request, pages: Renderer, by: str) -> pareto.Words:
+    across = pages.text(request, {"latency": "Latency", "throughput": "Throughput"}.get(by, "Size"))
+    return pareto.Words(
         version=pages.text(request, "Version"),
         on_front=pages.text(request, "Best trade-off"),
         others=pages.text(request, "Other versions"),
         accuracy=pages.text(request, "Accuracy"),
         across=across,
-        note=pages.say(
+        note=pages.text(
+            request,
+            "Each point is a version. Diamonds are the best trade-offs: no other version is at least as accurate with "
+            "more throughput.",
+        )
+        if by == "throughput"
+        else pages.say(
             request,
             "Each point is a version. Diamonds are the best trade-offs: no other version is at least as accurate with "
             "less %(what)s.",

@@ -37,8 +37,11 @@ def run_again(session: Session, viewer: Principal, job: Job, name: str) -> Job:
 
 
 def _training(job: Job) -> dict[str, Any]:
+    given = dict(job.parameters)
+    if given["algorithm"] == "text-classification":
+        given["text_hyperparameters"] = given.pop("hyperparameters")
     return {
-        **job.parameters,
+        **given,
         "dataset_version_id": input_id(job.inputs, CHANNEL),
         "model_name": job.output["model_name"],
     }

@@ -22,7 +22,8 @@ from frontend.views.modelversions import VersionHead
 
 BASIC = {
     "name", "project_id", "model_version_id", "instance_type",
-    "parameters.max_accuracy_loss_points", "parameters.minimum_speedup",
+    "parameters.method", "parameters.max_accuracy_loss_points", "parameters.minimum_speedup",
+    "parameters.pruning.kind", "parameters.pruning.amount",
 }  # fmt: skip
 """Fields that stand open; every other one is under "Advanced"."""
 OPTIONS = ("instance_type", "market", "max_attempts", "max_runtime_seconds", "keep_alive_seconds")
@@ -61,13 +62,14 @@ def defaults(session: Session, viewer: Principal, version: VersionHead) -> dict[
         "project_id": version.project_id,
         "model_version_id": version.id,
         "name": jobs.next_name(session, viewer.scope, f"{version.model_name}-int8-0"),
+        "parameters.method": "dynamic-int8" if version.reads_texts else "static-int8",
         "instance_type": "local.cpu",
         "max_runtime_seconds": "3600",
     }
 
 
-def choices(session: Session, viewer: Principal) -> Choices:
-    """Instance types, and versions of image datasets."""
+def choices(session: Session, viewer: Principal, version: VersionHead) -> Choices:
+    """Instance types, and versions of datasets of the kind that the model reads."""
     return Choices(
         instance_types=[
             (one.name, f"{one.name} · {one.vcpus:g} vCPU · {one.memory_bytes / 2**30:.1f} GiB")
@@ -75,7 +77,9 @@ def choices(session: Session, viewer: Principal) -> Choices:
         ],
         dataset_versions=[
             (str(version.id), f"{dataset.name} v{version.number}")
-            for version, dataset in datasets.versions_to_choose(session, viewer.scope, kind="image")
+            for version, dataset in datasets.versions_to_choose(
+                session, viewer.scope, kind="text" if version.reads_texts else "image"
+            )
         ],
     )
 
@@ -124,6 +128,13 @@ def _command(body: Mapping[str, Any]) -> str:
         words.append(f"--model {shlex.quote(body['model_name'])}")
     if "dataset_version_id" in body:
         words.append(f"--dataset {body['dataset_version_id']}")
-    words += [f"--set {name}={value}" for name, value in body.get("parameters", {}).items()]
+    parameters = dict(body.get("parameters", {}))
+    pruning = {f"pruning.{name}": value for name, value in parameters.pop("pruning", {}).items()}
+    words += [f"--set {name}={_plain(value)}" for name, value in (parameters | pruning).items()]
     words += [f"--tag {shlex.quote(f'{key}={value}')}" for key, value in body.get("tags", {}).items()]
     return " \\\n  ".join(words)
+
+
+def _plain(value: object) -> str:
+    """A parameter as `--set` reads it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -24,7 +24,11 @@ from backend.training_jobs.schemas import TrainingEstimate, TrainingEstimateRequ
 from frontend.forms import Form, parse
 
 Say = Callable[..., str]
-BASICS = {"project_id", "name", "dataset_version_id", "model_name", "instance_type", "hyperparameters.epochs"}
+TEXTS = "text-classification"
+BASICS = {
+    "project_id", "name", "dataset_version_id", "model_name", "instance_type", "algorithm",
+    "hyperparameters.epochs", "text_hyperparameters.epochs", "text_hyperparameters.max_length",
+}  # fmt: skip
 """Fields that stand open; every other one is under "Advanced"."""
 UNNAMED = {"name", "model_name"}
 
@@ -132,9 +136,11 @@ def _as_typed(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def choices(session: Session, viewer: Principal, projects: Sequence[tuple[str, str]], say: Say) -> Choices:
-    """Image datasets' versions, newest first, and the instance types. `say` translates."""
-    found = datasets.versions_to_choose(session, viewer.scope, kind="image")
+def choices(
+    session: Session, viewer: Principal, projects: Sequence[tuple[str, str]], say: Say, *, algorithm: str
+) -> Choices:
+    """Versions of datasets that the algorithm reads, newest first, and the instance types. `say` translates."""
+    found = datasets.versions_to_choose(session, viewer.scope, kind="text" if algorithm == TEXTS else "image")
     names = dict(projects) if len(projects) > 1 else {}
 
     def named(dataset: Dataset, version: DatasetVersion) -> str:
@@ -177,7 +183,9 @@ def values_of(job: Job, name: str) -> dict[str, str]:
         "tags:lines": "\n".join(f"{key}={value}" for key, value in job.tags.items()),
     }
     typed = {key: _as_typed(value) for key, value in given.items()}
-    return typed | dict(_typed(job.parameters.get("hyperparameters", {}), "hyperparameters."))
+    algorithm = str(job.parameters.get("algorithm", ""))
+    own = "text_hyperparameters." if algorithm == TEXTS else "hyperparameters."
+    return typed | {"algorithm": algorithm} | dict(_typed(job.parameters.get("hyperparameters", {}), own))
 
 
 def _typed(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -224,7 +232,11 @@ def _command(body: Mapping[str, Any]) -> str:
     options = ("instance_type", "market", "max_attempts", "max_runtime_seconds", "keep_alive_seconds")
     words += [f"--{name.replace('_', '-')} {body[name]}" for name in options if name in body]
     words += [f"--tag {shlex.quote(f'{key}={value}')}" for key, value in body.get("tags", {}).items()]
-    words += [f"--set {name}={value}" for name, value in _typed_flat(body.get("hyperparameters", {}))]
+    own = "hyperparameters"
+    if body.get("algorithm") == TEXTS:
+        own = "text_hyperparameters"
+        words.append(f"--algorithm {TEXTS}")
+    words += [f"--set {name}={value}" for name, value in _typed_flat(body.get(own, {}))]
     return " \\\n  ".join(words)
 
 

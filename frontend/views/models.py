@@ -4,7 +4,7 @@ Accuracies are shares in [0, 1], sizes bytes, latencies milliseconds for one inp
 process reported is read with care: a report of another form is as good as none.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
@@ -21,7 +21,6 @@ from backend.endpoints.repository import Deployment
 from backend.projects import service as projects
 from backend.registry import service as registry
 from backend.registry.models import Model, ModelVersion
-from frontend.figures import Figure, FigureSeries, Point
 
 MOST_DRAWN = 500
 ACCURACIES = ("test_accuracy", "validation_accuracy", "accuracy")
@@ -44,6 +43,7 @@ class MeasuredOn(msgspec.Struct, frozen=True):
     throughput_batch: int
     threads: int
     onnxruntime: str
+    instance_type: str = ""
 
 
 class CalibratedOn(msgspec.Struct, frozen=True):
@@ -63,6 +63,25 @@ class LayerLine(msgspec.Struct, frozen=True):
     weights: int
     size_bytes_before: int
     size_bytes_after: int
+    sparsity: float | None = None
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """What pruning took away. weights: those that are not zero."""
+
+    kind: str
+    amount: float
+    epochs: int
+    weights_before: int
+    weights_after: int
+
+
+class SensitivityLine(msgspec.Struct, frozen=True):
+    """How far the answers move where this layer alone is changed: mean squared difference of the logits."""
+
+    name: str
+    operator: str
+    distance: float
 
 
 class CompressionReport(msgspec.Struct, frozen=True):
@@ -81,9 +100,14 @@ class CompressionReport(msgspec.Struct, frozen=True):
     max_accuracy_loss_points: float
     minimum_speedup: float
     measured_on: MeasuredOn
-    calibrated_on: CalibratedOn
+    calibrated_on: CalibratedOn | None = None
+    minimum_throughput_speedup: float = 0.0
+    minimum_size_ratio: float = 0.0
+    pruned: Pruned | None = None
     objections: list[str] = []
     layers: list[LayerLine] = []
+    float_layers: list[str] = []
+    sensitivity: list[SensitivityLine] = []
 
     @property
     def size_ratio(self) -> float:
@@ -103,6 +127,9 @@ class VersionLine:
     accuracy_on: str
     size_bytes: int
     latency_ms: float | None
+    throughput: float | None
+    method: str
+    """Of the compression that made it; "" for a training."""
     parent_number: int | None
     """The version of the same model that it was compressed from."""
     deployed: Sequence[Deployment]
@@ -192,7 +219,8 @@ def version_lines(
     session: Session, scope: Scope, rows: Sequence[ModelVersion], deployed: Mapping[UUID, Sequence[Deployment]]
 ) -> list[VersionLine]:
     """Rows of a table, with the latency that a compression measured of its result or of its original."""
-    measured = latencies(rows, registry.compressed_from(session, scope, [row.id for row in rows]))
+    compressed = registry.compressed_from(session, scope, [row.id for row in rows])
+    measured, answered = latencies(rows, compressed), throughputs(rows, compressed)
     numbers = {(row.model_id, row.id): row.number for row in rows}
     return [
         VersionLine(
@@ -204,6 +232,8 @@ def version_lines(
             accuracy_on=accuracy(row)[0],
             size_bytes=row.size_bytes,
             latency_ms=measured.get(row.id),
+            throughput=answered.get(row.id),
+            method=method_of(row),
             parent_number=numbers.get((row.model_id, row.parent_version_id)) if row.parent_version_id else None,
             deployed=endpoints_of(one for one in deployed.get(row.model_id, []) if one.model_version_id == row.id),
             created_at=row.created_at,
@@ -264,17 +294,37 @@ def compression_report(version: ModelVersion) -> CompressionReport | None:
     return report if report.size_bytes.after > 0 and report.accuracy.before >= 0 else None
 
 
+def method_of(version: ModelVersion) -> str:
+    """How it was compressed, in a few words; "" for a version that no compression made."""
+    report = compression_report(version)
+    if report is None:
+        return ""
+    pruned = [f"{report.pruned.kind} {report.pruned.amount:.0%}"] if report.pruned is not None else []
+    return ", ".join([*pruned, *([] if report.method == "none" else [report.method])])
+
+
 def latencies(rows: Iterable[ModelVersion], compressed: Iterable[ModelVersion]) -> dict[UUID, float]:
     """Milliseconds for one input by version: of a compressed one, and of the original it was measured beside."""
+    return _measured(rows, compressed, lambda report: report.latency_ms)
+
+
+def throughputs(rows: Iterable[ModelVersion], compressed: Iterable[ModelVersion]) -> dict[UUID, float]:
+    """Inputs per second in batches, by version, as `latencies`."""
+    return _measured(rows, compressed, lambda report: report.throughput)
+
+
+def _measured(
+    rows: Iterable[ModelVersion], compressed: Iterable[ModelVersion], figure: Callable[[CompressionReport], Pair]
+) -> dict[UUID, float]:
     found: dict[UUID, float] = {}
     for row in compressed:
         report = compression_report(row)
         if report is not None and row.parent_version_id is not None:
-            found[row.parent_version_id] = report.latency_ms.before
+            found[row.parent_version_id] = figure(report).before
     for row in rows:
         report = compression_report(row)
         if report is not None:
-            found[row.id] = report.latency_ms.after
+            found[row.id] = figure(report).after
     return found
 
 
@@ -288,40 +338,3 @@ def compared(session: Session, scope: Scope, model: Model) -> list[VersionLine]:
         if cursor is None:
             break
     return version_lines(session, scope, rows, {})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """What the chart says, in the reader's language."""
-
-    version: str
-    on_front: str
-    others: str
-    accuracy: str
-    across: str
-    note: str
-
-
-def pareto(lines: Sequence[VersionLine], *, by: str, words: Words) -> Figure:
-    """Accuracy against size (`by` = size) or latency. On the front: nothing is both as small and as accurate."""
-    found = [
-        Point(x=x, y=line.accuracy, label=f"{words.version} {line.number}")
-        for line in lines
-        if line.accuracy is not None and (x := line.size_bytes if by == "size" else line.latency_ms) is not None
-    ]
-    front: list[Point] = []
-    for point in sorted(found, key=lambda one: (one.x, -one.y)):
-        if not front or point.y > front[-1].y:
-            front.append(point)
-    marked = [Point(x=one.x, y=one.y, label=one.label, marked=True) for one in front]
-    rest = [one for one in found if one not in front]
-    series = [FigureSeries(name=words.on_front, points=marked), FigureSeries(name=words.others, points=rest)]
-    return Figure(
-        kind="scatter",
-        unit="share",
-        x_unit="bytes" if by == "size" else "ms",
-        x_label=words.across,
-        y_label=words.accuracy,
-        series=[one for one in series if one.points],
-        note=words.note if found else "",
-    )

@@ -66,6 +66,8 @@ class VersionHead:
     report: CompressionReport | None
     compressible: bool
     """A compression takes it: an fp32 classifier."""
+    reads_texts: bool
+    """Its signature declares a tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,7 @@ def read_head(session: Session, viewer: Principal, version: ModelVersion) -> Ver
         has_evaluation=has_evaluation(version),
         report=compression_report(version),
         compressible=text_of(version.signature, "precision") == "fp32" and bool(_classes(version)),
+        reads_texts="tokenizer" in _preprocessing(version),
     )
 
 
@@ -190,6 +193,11 @@ def read_overview(session: Session, viewer: Principal, version: ModelVersion) ->
 def _classes(version: ModelVersion) -> list[str]:
     found = version.signature.get("classes")
     return [str(one) for one in found] if isinstance(found, list) else []
+
+
+def _preprocessing(version: ModelVersion) -> Mapping[str, Any]:
+    found = version.signature.get("preprocessing")
+    return found if isinstance(found, dict) else {}
 
 
 def _tensors(said: Sequence[Mapping[str, Any]]) -> list[Tensor]:

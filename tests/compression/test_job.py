@@ -14,33 +14,14 @@ import pytest
 
 from backend.core.wire import JobFailed, Metrics, ResultWritten
 from frontend.views.models import CompressionReport
-from tests.training.folders import LabelledImage, Told, sklearn_digits, write_channel, write_spec
-from worker.compression.job import compress
-from worker.compression.quantize import first_convolution
-from worker.jobprocess import FAILED_EXIT_CODE, run_job
+from tests.compression.runs import run
+from tests.training.folders import LabelledImage, sklearn_digits, write_channel
+from worker.compression.graphs import with_activations
+from worker.compression.methods import METHODS, plans_of
+from worker.jobprocess import FAILED_EXIT_CODE
 from worker.training.data import read_dataset
-from worker.training.job import train_and_export
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A job folder with input channels `model` (trained on digits) and `dataset`."""
-    folder = tmp_path_factory.mktemp("trained")
-    write_channel(folder / "input" / "training", sklearn_digits(500, 200, 200))
-    parameters = {"algorithm": "image-classification", "hyperparameters": {"epochs": 8, "width": 16}}
-    assert run_job(train_and_export, write_spec(folder, "training", parameters)) == 0
-    shutil.copytree(folder / "work" / "artifact", folder / "input" / "model")
-    shutil.copytree(folder / "input" / "training", folder / "input" / "dataset")
-    return folder / "input"
-
-
-def run(folder: Path, inputs: Path, parameters: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[int, Told]:
-    shutil.copytree(inputs, folder / "input", dirs_exist_ok=True)
-    capsys.readouterr()
-    code = run_job(compress, write_spec(folder, "compression", parameters))
-    return code, Told.parse(capsys.readouterr().out)
 
 
 def test_the_int8_model_answers_like_the_original(
@@ -130,7 +111,8 @@ def test_a_model_spoilt_by_its_calibration_is_refused_for_its_accuracy(
     ]
     shutil.copytree(trained / "model", tmp_path / "inputs" / "model")
     write_channel(tmp_path / "inputs" / "dataset", black)
-    code, told = run(tmp_path / "job", tmp_path / "inputs", {"minimum_speedup": 0}, capsys)
+    parameters = {"minimum_speedup": 0, "fallback": False}
+    code, told = run(tmp_path / "job", tmp_path / "inputs", parameters, capsys)
     assert code == FAILED_EXIT_CODE
     (failed,) = told.of(JobFailed)
     assert failed.failure.failure_class == "gate"
@@ -138,9 +120,11 @@ def test_a_model_spoilt_by_its_calibration_is_refused_for_its_accuracy(
 
 
 def test_only_the_stem_stays_in_float(trained: Path) -> None:
+    every, stem = plans_of(METHODS["static-int8"], trained / "model" / "model.onnx")
     model = onnx.load(trained / "model" / "model.onnx")
     kinds = {node.name: node.op_type for node in model.graph.node}
-    assert [kinds[name] for name in first_convolution(model)] == ["Conv", "Relu"]
+    assert not every.kept
+    assert [kinds[name] for name in with_activations(model, list(stem.kept))] == ["Conv", "Relu"]
 
 
 @pytest.mark.parametrize(

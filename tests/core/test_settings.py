@@ -22,3 +22,15 @@ def test_it_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MODELYARD_CONTROL__LOST_AFTER_SECONDS", "3")
     with pytest.raises(ValidationError, match="MODELYARD_CONTROL__LOST_AFTER_SECONDS"):
         Settings()
+
+
+def test_trusted_proxies_reach_the_gateway_and_what_is_no_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_GATEWAY__TRUSTED_PROXIES", '["127.0.0.1", "fd00::/8"]')
+    arguments = Settings().gateway.arguments()
+    assert [arguments[at + 1] for at, word in enumerate(arguments) if word == "--trusted-proxy"] == [
+        "127.0.0.1",
+        "fd00::/8",
+    ]
+    monkeypatch.setenv("MODELYARD_GATEWAY__TRUSTED_PROXIES", '["10.0.0.1/8"]')
+    with pytest.raises(ValidationError, match="has host bits set"):
+        Settings()

@@ -284,7 +284,7 @@ def test_a_kept_connection_is_closed_when_another_organization_speaks(
     body = json.dumps({"inputs": [{**tensor, "data": [0] * 64}]}).encode()
 
     def request(api_key: str) -> bytes:
-        head = f"POST /v2/models/{served_digits.name}/infer HTTP/1.1\r\nAuthorization: Bearer {api_key}\r\n"
+        head = f"POST /v2/models/{served_digits.name}/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api_key}\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     with socket.create_connection(("127.0.0.1", platform.gateway_port), timeout=10) as connection:

@@ -108,6 +108,7 @@ class Registry:
         dataset: UUID | None = None,
         parent: UUID | None = None,
         precision: str = "fp32",
+        signature: dict[str, Any] | None = None,
     ) -> ModelVersion:
         """Register a version of a model with these files."""
         return register_version(
@@ -116,7 +117,7 @@ class Registry:
             project_id=self.tenant.project_id,
             model_name=model_name,
             files=[self._file(session, name, data) for name, data in contents.items()],
-            signature=SIGNATURE | {"precision": precision},
+            signature=(signature or SIGNATURE) | {"precision": precision},
             metrics=metrics or {},
             report=report or {},
             job_id=None,

@@ -74,6 +74,31 @@ def test_the_form_offers_what_there_is_and_starts_what_was_typed(
     assert (job.tags, job.output) == ({"team": "vision"}, {"model_name": "digits"})
 
 
+def test_texts_have_a_form_of_their_own(
+    visitor: TestClient, member: Member, freeze: Callable[..., UUID], app_database: Database
+) -> None:
+    version = freeze(member.tenant, kind="text")
+    token = enter(visitor, member)
+    assert "No dataset version yet" in visitor.get("/training/new").text
+    page = parse(visitor.get("/training/new?algorithm=text-classification").text)
+    assert page.refused == []
+    assert (page.fields["algorithm"], page.fields["text_hyperparameters.max_length"]) == ("text-classification", "128")
+    assert not [name for name in page.fields if name.startswith("hyperparameters.")]
+    own = {"algorithm": page.fields["algorithm"], "text_hyperparameters.epochs": "4"}
+    given = {name: value for name, value in filled(member, version).items() if "hyperparameters." not in name}
+    typed = given | own | token
+    told = visitor.post("/training/new/estimate", data=typed).text
+    assert "--algorithm text-classification" in told
+    assert "--set epochs=4" in told
+    answer = visitor.post("/training/new", data=typed)
+    job = only_job(app_database, member)
+    assert (answer.status_code, job.parameters["algorithm"]) == (303, "text-classification")
+    assert job.parameters["hyperparameters"]["epochs"] == 4
+    again = parse(visitor.get(f"/training/new?from={job.id}").text).fields
+    assert (again["algorithm"], again["text_hyperparameters.epochs"]) == ("text-classification", "4")
+    assert visitor.post(f"/training/{job.id}/again", data={"name": "second"} | token).status_code == 303
+
+
 @pytest.mark.parametrize(
     ("field", "typed", "said"),
     [

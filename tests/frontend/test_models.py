@@ -102,11 +102,17 @@ def test_a_model_compares_its_versions(visitor: TestClient, member: Member, made
     sizes = visitor.get(f"/models/{made.model_id}/pareto?by=size").json()
     points = {point["label"]: point for series in sizes["series"] for point in series["points"]}
     assert (sizes["kind"], sizes["x_unit"], sizes["unit"]) == ("scatter", "bytes", "share")
-    assert {label: point["x"] for label, point in points.items()} == {"Version 1": 432_000, "Version 2": 118_000}
-    assert points["Version 2"]["marked"], "nothing is smaller"
+    assert {label: point["x"] for label, point in points.items()} == {
+        "Version 1": 432_000,
+        "Version 2 (static-int8)": 118_000,
+    }
+    assert points["Version 2 (static-int8)"]["marked"], "nothing is smaller"
     assert not points["Version 1"]["marked"], "the other is as accurate and smaller"
     times = visitor.get(f"/models/{made.model_id}/pareto?by=latency").json()
     assert sorted(point["x"] for series in times["series"] for point in series["points"]) == [0.061, 0.142]
+    rates = visitor.get(f"/models/{made.model_id}/pareto?by=throughput").json()
+    (best,), (other,) = [series["points"] for series in rates["series"]]
+    assert (best["x"], other["x"]) == (20_450.0, 9_120.0), "more is better"
 
 
 def test_a_model_is_described(visitor: TestClient, member: Member, made: Registered) -> None:

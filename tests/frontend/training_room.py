@@ -53,21 +53,22 @@ def enter(visitor: TestClient, member: Member) -> dict[str, str]:
 
 
 @pytest.fixture
-def freeze(app_database: Database, controller_database: Database) -> Callable[[Tenant], UUID]:
-    """A frozen version of an image dataset, and an instance type to train on."""
+def freeze(app_database: Database, controller_database: Database) -> Callable[..., UUID]:
+    """A frozen version of a dataset (of images), and an instance type to train on."""
 
-    def make(tenant: Tenant) -> UUID:
+    def make(tenant: Tenant, kind: str = "image") -> UUID:
         own: dict[str, Any] = {"organization_id": tenant.organization_id}
         with controller_database.unit_of_work() as session:
             session.merge(InstanceType(name=SHAPE, provider="local", vcpus=1.0, memory_bytes=2**30, description=""))
         with app_database.unit_of_work(tenant.scope) as session:
-            dataset = Dataset(id=new_id(), project_id=tenant.project_id, name="digits", kind="image", description="",
+            dataset = Dataset(id=new_id(), project_id=tenant.project_id, name="digits", kind=kind, description="",
                               created_by="user:somebody", **own)  # fmt: skip
             session.add(dataset)
             session.flush()
             version = DatasetVersion(
                 id=new_id(), dataset_id=dataset.id, number=1, manifest_sha256="0" * 64, manifest_bytes=1, file_count=40,
-                size_bytes=4000, classes={}, splits={"train": 40}, split_seed=0, created_by="user:somebody", **own,
+                size_bytes=4000, classes={}, splits={"train": 40}, split_seed=0, created_by="user:somebody", kind=kind,
+                **own,
             )  # fmt: skip
             session.add(version)
             return version.id

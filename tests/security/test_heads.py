@@ -8,7 +8,7 @@ from worker.serving.errors import RequestError
 from worker.serving.head import parse_head
 
 pytestmark = pytest.mark.unit
-LINE = b"POST /v2/models/x/infer HTTP/1.1\r\n"
+LINE = b"POST /v2/models/x/infer HTTP/1.1\r\nHost: a\r\n"
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_heads_that_can_be_read_in_two_ways(headers: bytes) -> None:
     "raw",
     [
         b"GET /v2/health/live HTTP/1.1\nHost: a\n\nPOST /v2/models/x/infer HTTP/1.1\r\n\r\n",
-        b"GET /v2 HTTP/9.9\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\n",
-        b"CONNECT evil:1 HTTP/1.1\r\n\r\n",
-        b"GET /v2\x00 HTTP/1.1\r\n\r\n",
-        b"GET /\xff%ff HTTP/1.1\r\n\r\n",
+        b"GET /v2 HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"CONNECT evil:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /v2\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /\xff%ff HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
 def test_request_lines_that_are_none(raw: bytes) -> None:
@@ -77,7 +77,7 @@ def test_request_lines_that_are_none(raw: bytes) -> None:
     ],
 )
 def test_paths_mean_what_they_say(path: bytes, kind: str, endpoint: str | None) -> None:
-    head = parse_head(b"POST " + path + b" HTTP/1.1\r\n\r\n")
+    head = parse_head(b"POST " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     assert head.kind == kind
     assert endpoint is None or head.endpoint == endpoint
 

@@ -12,7 +12,7 @@ from tests.serving.plane import GatewayProcess, Replica, RouteServer, key, route
 class Plane:
     """Endpoint `digits` of org-a: variants a (scale 1, weight 70), b (scale 2, weight 30); two processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.routes = RouteServer()
         variants = [
@@ -25,7 +25,7 @@ class Plane:
         self.route = route(spec, folder / "r", {"a": 70, "b": 30})
         self.keys = [key("org-a", "secret-a"), key("org-b", "secret-b"), key("org-a", "old", expires_at=1.0)]
         self.routes.publish([self.route], self.keys)
-        self.gateway = GatewayProcess(folder / "home", self.routes.url)
+        self.gateway = GatewayProcess(folder / "home", self.routes.url, 0, *options)
 
     def wait(self) -> None:
         """Until everything answers."""

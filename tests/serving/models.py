@@ -116,8 +116,8 @@ def halves(path: Path, *, channels: int = 1) -> None:
     save(graph, path)
 
 
-def slow(path: Path, *, layers: int = 200, width: int = 1024) -> None:
-    """`y` [n, width] after `layers` square products: well over 5 ms for one item."""
+def slow(path: Path, *, layers: int = 200, width: int = 1024, batch: int | str = "n") -> None:
+    """`y` [batch, width] after `layers` square products: well over 5 ms for one item."""
     weights = numpy_helper.from_array(np.eye(width, dtype=np.float32), "w")
     names = ["x", *[f"h{i}" for i in range(layers - 1)], "y"]
     steps = [
@@ -132,8 +132,8 @@ def slow(path: Path, *, layers: int = 200, width: int = 1024) -> None:
     graph = helper.make_graph(
         steps,
         "slow",
-        [info("x", TensorProto.FLOAT, ["n", width])],
-        [info("y", TensorProto.FLOAT, ["n", width])],
+        [info("x", TensorProto.FLOAT, [batch, width])],
+        [info("y", TensorProto.FLOAT, [batch, width])],
         [weights],
     )
     save(graph, path)

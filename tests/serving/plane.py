@@ -115,11 +115,14 @@ class RouteServer:
 class Process:
     """A process of ours, its output in a file."""
 
-    def __init__(self, arguments: list[str], folder: Path, output: Path, **environment: str) -> None:
+    def __init__(
+        self, arguments: list[str], folder: Path, output: Path, *, descriptors: int = 0, **environment: str
+    ) -> None:
+        limited = ["prlimit", f"--nofile={descriptors}:{descriptors}"] if descriptors else []
         search = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with output.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*limited, sys.executable, "-m", *arguments],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": search, **environment},
                 stdout=file,
@@ -158,13 +161,14 @@ class Process:
 class Replica(Process):
     """A replica's parent process, started as the agent starts it."""
 
-    def __init__(self, folder: Path, spec: ReplicaSpec) -> None:
+    def __init__(self, folder: Path, spec: ReplicaSpec, *, descriptors: int = 0) -> None:
         self.folder = folder
         self.spec = spec
         super().__init__(
             ["worker.serving.replica"],
             folder,
             folder / "output.log",
+            descriptors=descriptors,
             MODELYARD_PROBE_TOKEN_SHA256=sha256(PROBE_TOKEN),
         )
 
@@ -187,14 +191,14 @@ class GatewayProcess(Process):
     module = "worker.serving.gateway"
     ready = '"gateway ready"'
 
-    def __init__(self, home: Path, api: str, port: int = 0) -> None:
+    def __init__(self, home: Path, api: str, port: int = 0, *options: str, descriptors: int = 0) -> None:
         home.mkdir(exist_ok=True)
         token = home / "token"
         token.write_text(GATEWAY_TOKEN + "\n")
         output = home / f"{self.module}.log"
         self._known = 0 if not output.exists() else len(output.read_text())
         arguments = ["--home", str(home), "--api", api, "--token-file", str(token), "--port", str(port)]
-        super().__init__([self.module, *arguments], ROOT, output)
+        super().__init__([self.module, *arguments, *options], ROOT, output, descriptors=descriptors)
         self.port: int = until(self._ready, 10)
 
     def _ready(self) -> int:

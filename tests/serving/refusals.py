@@ -53,7 +53,10 @@ def text(data: bytes, *, shape: tuple[int, ...] = (1, 2)) -> tuple[bytes, dict[s
 
 def head(*lines: str) -> bytes:
     """A raw request."""
-    return ("\r\n".join([f"POST {INFER} HTTP/1.1", "Authorization: Bearer secret-a", *lines]) + "\r\n\r\n").encode()
+    return (
+        "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: example.org", "Authorization: Bearer secret-a", *lines])
+        + "\r\n\r\n"
+    ).encode()
 
 
 KINDS = ["BOOL", "UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64"]
@@ -97,9 +100,37 @@ WHO_AND_WHERE = [
 HTTP = [
     Refusal(400, "an inference id may have 64 characters", headers={"X-Amzn-SageMaker-Inference-Id": "n" * 65}),
     Refusal(400, "malformed HTTP request", raw=b"\x16\x03\x01hello\r\n\r\n", shown="a TLS hello"),
-    Refusal(400, "malformed request address", raw=b"POST /%ff HTTP/1.1\r\n\r\n"),
-    Refusal(400, "malformed HTTP request", raw=head("Content-Length: 3", "Content-Length: 4")),
-    Refusal(400, "malformed HTTP request", raw=head("Content-Length: 3", "Transfer-Encoding: chunked")),
+    Refusal(400, "malformed HTTP request: only HTTP/1.1", raw=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    Refusal(400, "malformed HTTP request: its first line", raw=b"POST  /v2 HTTP/1.1\r\nHost: example.org\r\n\r\n"),
+    Refusal(
+        400,
+        "malformed HTTP request: a line ends without a carriage return",
+        raw=b"POST /v2 HTTP/1.1\nHost: example.org\n\n",
+        shown="line ends that are a line feed alone",
+    ),
+    Refusal(400, "malformed HTTP request: it needs exactly one Host", raw=b"GET /v2 HTTP/1.1\r\n\r\n"),
+    Refusal(400, "malformed HTTP request: it needs exactly one Host", raw=head("Host: example.net")),
+    Refusal(400, "malformed HTTP request: its Host is not", raw=b"GET /v2 HTTP/1.1\r\nHost: a b\r\n\r\n"),
+    Refusal(400, "malformed HTTP request: a header field must be", raw=head("Content-Length : 3")),
+    Refusal(400, "malformed HTTP request: a header field must be", raw=head("X: a", " folded")),
+    Refusal(400, "malformed request address", raw=b"POST /%ff HTTP/1.1\r\nHost: example.org\r\n\r\n"),
+    Refusal(400, "malformed request address", raw=b"CONNECT example.org:80 HTTP/1.1\r\nHost: example.org:80\r\n\r\n"),
+    Refusal(
+        400,
+        "the address of the request and its Host name different hosts",
+        raw=b"GET http://example.net/v2 HTTP/1.1\r\nHost: example.org\r\n\r\n",
+    ),
+    Refusal(
+        414,
+        "the address of a request may have 8192 bytes",
+        raw=b"GET /" + b"y" * 9000 + b" HTTP/1.1\r\nHost: example.org\r\n\r\n",
+        shown="an address of 9 kB",
+    ),
+    Refusal(417, "the only expectation that can be met is 100-continue", raw=head("Expect: 200-ok")),
+    Refusal(400, "content-length is given twice", raw=head("Content-Length: 3", "Content-Length: 3")),
+    Refusal(400, "authorization is given twice", raw=head("Authorization: Bearer other")),
+    Refusal(400, "Content-Length must be a number of bytes", raw=head("Content-Length: +3")),
+    Refusal(400, "the length of the body is ambiguous", raw=head("Content-Length: 3", "Transfer-Encoding: chunked")),
     Refusal(400, "the only transfer encoding supported is chunked", raw=head("Transfer-Encoding: gzip, chunked")),
     Refusal(
         400,
@@ -109,6 +140,7 @@ HTTP = [
     ),
     Refusal(400, "malformed chunk size", raw=CHUNKED + b"zz\r\n"),
     Refusal(400, "malformed chunk: its data is longer than its size", raw=CHUNKED + b"1\r\nabc\r\n"),
+    Refusal(400, "malformed chunk", raw=CHUNKED + b"1\n", shown="a chunk whose size ends with a line feed alone"),
     Refusal(413, "the body may have 1048576 bytes", raw=head("Content-Length: 1048577")),
     Refusal(413, "the body may have 1048576 bytes", raw=CHUNKED + b"200000\r\n"),
     Refusal(
@@ -129,6 +161,13 @@ HTTP = [
     ),
     Refusal(
         431, "the head of a request may have 32768 bytes", raw=head("X: " + "y" * 40_000), shown="a header of 40 kB"
+    ),
+    Refusal(431, "a request may have 128 header fields", raw=head(*["X: y"] * 130), shown="130 header fields"),
+    Refusal(
+        431,
+        "the extensions of the chunks are too long",
+        raw=CHUNKED + (b"1;" + b"y" * 200 + b"\r\na\r\n") * 50,
+        shown="chunks with 10 kB of extensions",
     ),
     Refusal(
         431, "the trailer is too long", raw=CHUNKED + b"0\r\nX: " + b"y" * 40_000 + b"\r\n", shown="a trailer of 40 kB"

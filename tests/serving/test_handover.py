@@ -70,7 +70,7 @@ def test_a_key_of_another_organization_closes_the_connection(fresh: Plane) -> No
     with socket.create_connection(("127.0.0.1", fresh.port), timeout=5) as connection:
         for token, expected in (("secret-a", b"HTTP/1.1 200 "), ("secret-b", b"")):
             body = json.dumps(infer_body([[1, 0, 0, 0]])).encode()
-            head = f"POST /v2/models/digits/infer HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"
+            head = f"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             try:
                 received = connection.recv(4096)

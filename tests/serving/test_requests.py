@@ -225,7 +225,7 @@ def test_gzip_chunks_nested_data_and_no_content_type(plane: Plane) -> None:
         assert client.ask("POST", INFER, packed, Content_Encoding="gzip")[0] == 200
     pieces = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (packed[:7], packed[7:]))
     head = (
-        f"POST {INFER} HTTP/1.1\r\nauthorization: bearer secret-a\r\ncontent-encoding: gzip\r\n"
+        f"POST {INFER} HTTP/1.1\r\nhost: x\r\nauthorization: bearer secret-a\r\ncontent-encoding: gzip\r\n"
         "connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     ).encode()
     assert exchange(plane.port, head + pieces + b"0\r\ntrailer: x\r\n\r\n").startswith(b"HTTP/1.1 200 ")
@@ -233,9 +233,11 @@ def test_gzip_chunks_nested_data_and_no_content_type(plane: Plane) -> None:
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(plane: Plane) -> None:
-    head = f"POST {INFER} HTTP/1.1\r\nAuthorization: Bearer secret-a\r\nContent-Length: 1048577\r\n\r\n"
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret-a\r\nContent-Length: 1048577\r\n\r\n"
     assert exchange(plane.port, head.encode()).startswith(b"HTTP/1.1 413 ")
-    chunked = f"POST {INFER} HTTP/1.1\r\nAuthorization: Bearer secret-a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = (
+        f"POST {INFER} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret-a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     assert exchange(plane.port, chunked.encode() + b"200000\r\n").startswith(b"HTTP/1.1 413 ")
 
 

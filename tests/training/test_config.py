@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from worker.jobprocess import JobError
-from worker.training.config import Hyperparameters, read_parameters
+from worker.training.config import Hyperparameters, ImageTraining, TextTraining, read_parameters
 
 pytestmark = pytest.mark.unit
 
@@ -21,6 +21,7 @@ def test_nested_settings_are_read() -> None:
         }
     )
     assert parameters.hyperparameters.epochs == 3
+    assert isinstance(parameters, ImageTraining)
     assert parameters.hyperparameters.augmentation.rotation_degrees == 5.0
 
 
@@ -44,4 +45,14 @@ def test_a_wrong_field_is_named(hyperparameters: dict[str, Any], named: str) -> 
 
 def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(JobError, match="algorithm"):
+        read_parameters({"algorithm": "fortune-telling"})
+
+
+def test_the_algorithm_says_which_settings_are_read() -> None:
+    parameters = read_parameters({"algorithm": "text-classification", "hyperparameters": {"max_length": 64}})
+    assert isinstance(parameters, TextTraining)
+    assert parameters.hyperparameters.max_length == 64
+    with pytest.raises(JobError, match="width"):
+        read_parameters({"algorithm": "text-classification", "hyperparameters": {"width": 64}})
+    with pytest.raises(JobError, match="fortune-telling"):
         read_parameters({"algorithm": "fortune-telling"})

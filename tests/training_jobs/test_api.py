@@ -43,6 +43,13 @@ def body(client: TestClient, tenant: Tenant, ready_instance: Any) -> dict[str, A
         ({"hyperparameters": {"epochs": "many"}}, 422, "epochs"),
         ({"hyperparameters": {"epochs": 0}}, 422, "epochs"),
         ({"hyperparameters": {"epoch": 2}}, 422, "epoch"),
+        ({"text_hyperparameters": {"max_length": 64}}, 422, "does not read text_hyperparameters"),
+        ({"algorithm": "text-classification"}, 422, "kind 'image'"),
+        (
+            {"algorithm": "text-classification", "hyperparameters": {"epochs": 2}},
+            422,
+            "does not read hyperparameters",
+        ),
         ({"dataset_version_id": "digits"}, 422, "dataset_version_id"),
         ({"dataset_version_id": str(new_id())}, 404, "dataset version"),
         ({"project_id": str(new_id())}, 404, "project"),
@@ -72,6 +79,30 @@ def test_a_dataset_of_a_kind_that_jobs_do_not_read_is_refused(client: TestClient
     answer = client.post(URL, json=body | {"dataset_version_id": frozen["id"]})
     assert (answer.status_code, answer.json()["code"]) == (422, "dataset_kind_unusable"), answer.text
     assert client.get("/api/v1/jobs").json()["items"] == []
+
+
+def test_a_text_classifier_is_trained_on_texts(client: TestClient, body: dict[str, Any]) -> None:
+    frozen = freeze_texts(client, body["project_id"])
+    texts = {"dataset_version_id": frozen, "algorithm": "text-classification"}
+    told = client.post(URL, json=body | texts | {"text_hyperparameters": {"epochs": 3}})
+    assert told.status_code == 201, told.text
+    assert told.json()["parameters"]["algorithm"] == "text-classification"
+    assert told.json()["parameters"]["hyperparameters"]["epochs"] == 3
+    assert told.json()["parameters"]["hyperparameters"]["max_length"] == 128
+    expected = client.post(f"{URL}/estimate", json=body | texts)
+    assert expected.status_code == 200, expected.text
+    refused = client.post(URL, json=body | {"dataset_version_id": frozen, "name": "second"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "dataset_kind_unusable")
+
+
+def freeze_texts(client: TestClient, project_id: str) -> str:
+    """A version of a few texts."""
+    dataset = {"project_id": project_id, "name": "mails", "kind": "text"}
+    dataset_id = client.post("/api/v1/datasets", json=dataset).json()["id"]
+    lines = b"".join(b'{"text":"text %d","label":"%s"}\n' % (number, b"ab"[number % 2 :][:1]) for number in range(20))
+    assert Uploader(client, dataset_id).send(lines, file_name="a.jsonl").status_code == 200
+    sizes = {"splits": {"train": 10, "validation": 10}}
+    return str(client.post(f"/api/v1/datasets/{dataset_id}/versions", json=sizes).json()["id"])
 
 
 def test_a_name_is_taken_once(client: TestClient, body: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ with the agent's own rights.
 
 import hashlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,7 @@ AGENT_SOCKET_NAME = "agent.sock"
 FIRST_UID = 2_000_000_000
 UID_COUNT = 147_000_000
 TEMPORARY_BYTES = 256 << 20
-OPEN_FILES = 4096
+OPEN_FILES = 16_384
 UNSAFE = "unsafe"
 BUBBLEWRAP = "bubblewrap"
 _PASSED_ON = ("TZ", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
@@ -204,12 +205,18 @@ def _job(request: SandboxRequest) -> list[str]:
     return command
 
 
+def _open_files() -> int:
+    """Descriptors of one process, such as connections of a replica's: no more than the agent itself may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+
+
 def _confinement(request: SandboxRequest) -> list[str]:
     """Run inside the sandbox: resource limits, then another user."""
     limits = request.limits
     command = [
         *("/usr/bin/prlimit", "--core=0", f"--nproc={limits.process_limit}", f"--fsize={limits.disk_bytes}"),
-        *(f"--nofile={OPEN_FILES}", "--"),
+        *(f"--nofile={_open_files()}", "--"),
     ]
     user = [f"--reuid={request.uid}", f"--regid={request.uid}", "--clear-groups"] if os.geteuid() == 0 else []
     return [

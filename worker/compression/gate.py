@@ -10,7 +10,7 @@ import msgspec
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one model.
 
-    latency_ms: median for one image. throughput: images/s in batches. accuracy: fraction of the validation
+    latency_ms: median for one input. throughput: inputs/s in batches. accuracy: fraction of the validation
     split.
     """
 
@@ -34,20 +34,49 @@ class Verdict:
         return not self.objections
 
 
-def judge(before: Measured, after: Measured, *, max_accuracy_loss_points: float, minimum_speedup: float) -> Verdict:
-    """Both limits may be met exactly; one objection, with its numbers, for each that is missed."""
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. Every limit may be met exactly; 0 asks for nothing.
+
+    max_accuracy_loss_points: percentage points. minimum_speedup: latency before / after. minimum_throughput_speedup:
+    throughput after / before. minimum_size_ratio: bytes before / after.
+    """
+
+    max_accuracy_loss_points: float
+    minimum_speedup: float
+    minimum_throughput_speedup: float = 0.0
+    minimum_size_ratio: float = 0.0
+
+
+def lost_points(before: float, after: float) -> float:
+    """Percentage points between two accuracies in [0, 1]."""
     # Accuracies are counts over a split; twelve digits undo what the subtraction of fractions adds.
-    loss_points = round((before.accuracy - after.accuracy) * 100, 12)
+    return round((before - after) * 100, 12)
+
+
+def judge(before: Measured, after: Measured, limits: Limits) -> Verdict:
+    """One objection, with its numbers, for each limit that is missed."""
+    loss_points = lost_points(before.accuracy, after.accuracy)
     speedup = before.latency_ms / after.latency_ms
+    throughput, size = after.throughput / before.throughput, before.size_bytes / after.size_bytes
     objections = []
-    if loss_points > max_accuracy_loss_points:
+    if loss_points > limits.max_accuracy_loss_points:
         objections.append(
             f"it loses {loss_points:.2f} accuracy points ({before.accuracy:.2%} to {after.accuracy:.2%}), "
-            f"and {max_accuracy_loss_points:.2f} are allowed"
+            f"and {limits.max_accuracy_loss_points:.2f} are allowed"
         )
-    if speedup < minimum_speedup:
+    if speedup < limits.minimum_speedup:
         objections.append(
             f"it is {speedup:.2f} x as fast ({before.latency_ms:.3f} ms to {after.latency_ms:.3f} ms), "
-            f"and {minimum_speedup:.2f} x is asked for"
+            f"and {limits.minimum_speedup:.2f} x is asked for"
+        )
+    if throughput < limits.minimum_throughput_speedup:
+        objections.append(
+            f"it answers {throughput:.2f} x as many inputs in batches ({before.throughput:.4g}/s to "
+            f"{after.throughput:.4g}/s), and {limits.minimum_throughput_speedup:.2f} x is asked for"
+        )
+    if size < limits.minimum_size_ratio:
+        objections.append(
+            f"it is {size:.2f} x smaller ({before.size_bytes} to {after.size_bytes} bytes), "
+            f"and {limits.minimum_size_ratio:.2f} x is asked for"
         )
     return Verdict(loss_points, speedup, objections)

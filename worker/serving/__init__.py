@@ -31,6 +31,22 @@ The gateway asks the control plane for the routing table every second and keeps 
 both of them go on answering with everything else down. Killing the gateway ends no handed
 connection; killing a replica process ends the connections it held, and no answered call goes unmetered.
 
+Connections of trusted proxies
+------------------------------
+A proxy before the gateway (`--trusted-proxy`) sends the requests of many clients over one connection, so no replica may
+have it. Such a connection stays in the gateway (`worker.serving.proxying`), which reads every head, finds key and
+endpoint anew, and sends the request over one of its own connections to a process of that endpoint (`P`,
+`worker.serving.pool`); body and answer pass through as they come, and the answer, a tenant's, is checked and framed
+anew (`worker.serving.relay`). A proxy that begins a connection with a PROXY header says that it is one client's: that
+one is handed over like any other.
+
+What is too much
+----------------
+Heads, bodies, chunks and waiting are bounded (`syntax`, `chunks`, `connection`). A gateway or a process that holds as
+many connections as it has descriptors for turns the next one away with 503 and goes on. A process whose waiting calls
+need longer than `queue_seconds`, by the measured cost of a batch, refuses the next one with 503, and a key with
+`key_calls` calls under way with 429, both at once and with `Retry-After` (`worker.serving.backpressure`).
+
 End of life: SIGTERM makes a replica process withdraw its socket, tell the gateway (`D`), finish what it
 has accepted, give idle connections back to the gateway, seal its usage and exit 0 within 10 s.
 
@@ -41,6 +57,7 @@ Packets between gateway (or agent) and a replica process
 
 to the replica:
     C  adopt this connection (descriptor); payload = bytes already read from it, may be empty
+    P  adopt this connection (descriptor) of the gateway's own pool: one end of a socket pair
     R  the route, a ReplicaRoute as JSON; replaces the one before
     r  the same from a gateway that pools its connections (gRPC): an older route than the one known is ignored, it takes
        no connection back, and when the process drains it closes the connections itself, so that no request is lost

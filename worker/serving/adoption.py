@@ -12,6 +12,7 @@ import msgspec
 from backend.core.wire import ReplicaHello, ReplicaRoute, ReplicaSpec
 from worker.serving import packets
 from worker.serving.connection import Connection
+from worker.serving.limits import connection_limit
 from worker.serving.log import log
 from worker.serving.packets import PacketLine
 
@@ -24,17 +25,15 @@ INTERNET = {socket.AF_INET, socket.AF_INET6}
 class Peer:
     """Who is at the other end of a line.
 
-    It is a gateway once it has sent a route (R), or a pooling one (r): that one's connections carry its own requests,
-    it closes them itself when we drain, and it takes none back.
+    It is a gateway once it has sent a route (R), or one that only pools (r) and takes no connection back.
     """
 
-    __slots__ = ("acknowledged", "adopted", "is_gateway", "is_pool", "pooled")
+    __slots__ = ("acknowledged", "adopted", "is_gateway", "only_pools")
 
     def __init__(self) -> None:
         self.adopted = 0
         self.is_gateway = False
-        self.is_pool = False
-        self.pooled: set[Connection] = set()
+        self.only_pools = False
         self.acknowledged = False
 
 
@@ -45,7 +44,7 @@ class Adoption:
         self,
         spec: ReplicaSpec,
         number: int,
-        connect: Callable[[bytes, bool], Connection],
+        connect: Callable[[bytes, bool, bool], Connection],
         take_route: Callable[[ReplicaRoute, bool], None],
     ) -> None:
         self._spec = spec
@@ -93,22 +92,23 @@ class Adoption:
             endpoint_name=self._spec.endpoint_name,
             process=self._number,
             pid=os.getpid(),
+            connection_limit=connection_limit(),
         )
         line.send(packets.HELLO, msgspec.json.encode(hello))
 
     def _line_lost(self, line: PacketLine) -> None:
-        peer = self._peers.pop(line, None)
+        self._peers.pop(line, None)
         for _, passed in line.unsent():
             passed.close()
-        if peer is not None and self.draining:
-            for connection in list(peer.pooled):
-                connection.drain()
 
     def _packet(self, line: PacketLine, kind: bytes, payload: bytes, passed: socket.socket | None) -> None:
         peer = self._peers[line]
-        if kind == packets.CONNECTION and passed is not None:
+        if kind in {packets.CONNECTION, packets.POOLED}:
             peer.adopted += 1
-            task = self._loop.create_task(self._adopt(peer, passed, payload))
+            if passed is None:
+                log("a connection was lost on its way: no descriptors left", held=len(self.connections))
+                return
+            task = self._loop.create_task(self._adopt(passed, payload, pooled=kind == packets.POOLED))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
@@ -125,44 +125,34 @@ class Adoption:
         except msgspec.DecodeError as error:
             log("route refused", error=str(error))
             return
-        if kind == packets.POOL_ROUTE:
-            peer.is_pool = True
-        else:
-            peer.is_gateway = True
-        self._take_route(route, peer.is_pool)
+        peer.only_pools = kind == packets.POOL_ROUTE
+        peer.is_gateway = not peer.only_pools
+        self._take_route(route, peer.only_pools)
         self.report_load()
 
-    async def _adopt(self, peer: Peer, passed: socket.socket, read: bytes) -> None:
+    async def _adopt(self, passed: socket.socket, read: bytes, *, pooled: bool) -> None:
         internet = passed.family in INTERNET
-        connection = self._connect(read, internet)
+        connection = self._connect(read, internet, pooled)
         self.connections.add(connection)
-        if peer.is_pool:
-            peer.pooled.add(connection)
         try:
             passed.settimeout(0)
             if internet:
                 passed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(lambda: connection, passed)
         except OSError as error:
-            self.ended(connection)
+            self.connections.discard(connection)
             passed.close()
             log("connection could not be adopted", error=str(error))
             return
         self.report_load()
         connection.begin()
-        if self.draining and not self._is_pooled(connection):
+        if self.draining:
             connection.drain()
 
     def ended(self, connection: Connection) -> None:
         """A connection is no more, or no more here."""
         self.connections.discard(connection)
-        for peer in self._peers.values():
-            peer.pooled.discard(connection)
         self.report_load()
-
-    def _is_pooled(self, connection: Connection) -> bool:
-        """Whether a living gateway uses it for its own requests: it is that one's to close."""
-        return any(connection in peer.pooled for peer in self._peers.values())
 
     def report_load(self) -> None:
         """Tell the gateways, soon, how many connections are held here."""
@@ -201,8 +191,7 @@ class Adoption:
         for line in list(self._peers):
             line.send(packets.DRAINING)
         for connection in list(self.connections):
-            if not self._is_pooled(connection):
-                connection.drain()
+            connection.drain()
         await self._until(lambda: not (self.connections or self._tasks or self._expecting(began)), end)
         for connection in list(self.connections):
             connection.abort()
@@ -218,7 +207,7 @@ class Adoption:
     def _expecting(self, began: float) -> bool:
         """Connections may still be under way from a gateway that has not read our D."""
         late = time.monotonic() - began > ACKNOWLEDGE_SECONDS
-        gateways = [peer for peer in self._peers.values() if peer.is_gateway or peer.is_pool]
+        gateways = [peer for peer in self._peers.values() if peer.is_gateway or peer.only_pools]
         return not late and not all(peer.acknowledged for peer in gateways)
 
     def tick(self, now: float) -> None:

@@ -61,6 +61,7 @@ SAGEMAKER_TYPES = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("ValidationError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     HTTPStatus.TOO_MANY_REQUESTS: ("ThrottlingException", HTTPStatus.TOO_MANY_REQUESTS),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("InternalFailure", HTTPStatus.INTERNAL_SERVER_ERROR),
+    HTTPStatus.BAD_GATEWAY: ("ServiceUnavailable", HTTPStatus.SERVICE_UNAVAILABLE),
     HTTPStatus.SERVICE_UNAVAILABLE: ("ServiceUnavailable", HTTPStatus.SERVICE_UNAVAILABLE),
 }
 """Error type and status by our status; every other one is a ValidationError (400)."""
@@ -73,3 +74,9 @@ def _sagemaker(refused: RequestError, *, by_model: bool) -> tuple[str, int, dict
         return "ModelError", HTTPStatus.FAILED_DEPENDENCY, {"Message": refused.message, **details}
     kind, status = known or ("ValidationError", HTTPStatus.BAD_REQUEST)
     return kind, status, {"Message": refused.message}
+
+
+def options(allow: str, *, keep_alive: bool, old_http: bool = False) -> bytes:
+    """The answer to OPTIONS: the methods of an address, and no body."""
+    line = connection_header(keep_alive=keep_alive, old_http=old_http)
+    return f"HTTP/1.1 204 No Content\r\nallow: {allow}\r\n".encode() + line + b"\r\n"

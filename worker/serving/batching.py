@@ -17,6 +17,9 @@ from worker.serving.log import log
 from worker.serving.model import MAX_BATCH_ITEMS, Array, Model
 from worker.serving.tensors import Inference
 
+COST_SHARE = 0.1
+"""Weight of the newest batch in what a batch is expected to cost."""
+
 
 class Call:
     """One inference on its way. `deliver` gets the bytes of its answer. `key_id` empty = not metered.
@@ -107,10 +110,23 @@ class Lane:
         self._groups: dict[tuple[int, ...], list[Call]] = {}
         self._scheduled = False
         self._running = False
+        self._waiting_items = 0
+        self._waiting_calls = 0
+        self._batch_seconds = model.cost_seconds
         self._runner = None if model.inline else ThreadPoolExecutor(1, thread_name_prefix=model.name)
+
+    @property
+    def expected_seconds(self) -> float:
+        """How long what waits and runs will take, by what a batch took lately."""
+        batches = self._waiting_calls
+        if self.model.batchable:
+            batches = min(batches, -(-self._waiting_items // MAX_BATCH_ITEMS))
+        return (batches + self._running) * self._batch_seconds
 
     def submit(self, call: Call) -> None:
         """Queue a call for the next batch."""
+        self._waiting_items += call.inference.items
+        self._waiting_calls += 1
         self._groups.setdefault(call.inference.shape_key, []).append(call)
         self._schedule()
 
@@ -124,8 +140,12 @@ class Lane:
         if not self._groups:
             return
         calls = self._next_batch()
+        self._waiting_items -= sum([call.inference.items for call in calls])
+        self._waiting_calls -= len(calls)
         if self._runner is None:
+            began = time.perf_counter()
             self._done(infer(self.model, calls))
+            self._took(time.perf_counter() - began)
             self._schedule()
         else:
             self._running = True
@@ -148,6 +168,10 @@ class Lane:
             self._groups[key] = waiting[taken:]
         return waiting[:taken]
 
+    def _took(self, seconds: float) -> None:
+        """A batch was answered: follow the cost of one, a tenth at a time."""
+        self._batch_seconds += (seconds - self._batch_seconds) * COST_SHARE
+
     def _ran(self, work: "Future[Outcome]") -> None:
         self._loop.call_soon_threadsafe(self._back, work)
 
@@ -155,7 +179,9 @@ class Lane:
         self._running = False
         self._schedule()
         try:
-            self._done(work.result())
+            outcome = work.result()
+            self._took(outcome.compute_seconds)
+            self._done(outcome)
         except Exception as error:  # noqa: BLE001  a bug of ours must not stop the lane
             log("batch lost", variant=self.model.name, error=repr(error))
 

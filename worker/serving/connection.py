@@ -16,16 +16,19 @@ from typing import Protocol
 from worker.serving import answers
 from worker.serving.chunks import ChunkedBody
 from worker.serving.errors import GiveBackError, RequestError
-from worker.serving.head import Head, head_end, parse_head
+from worker.serving.head import Head, parse_head
+from worker.serving.syntax import EMPTY_LINE, HEAD_END, head_end
 
 PIPELINE_LIMIT = 64
 HEAD_CACHE_ENTRIES = 512
 HEAD_CACHE_BYTES = 1024
 IDLE_SECONDS = 75.0
 PAUSE_SECONDS = 10.0
+HEAD_SECONDS = 10.0
 REQUEST_SECONDS = 120.0
 UNREAD_SECONDS = 30.0
 LINGER_SECONDS = 1.0
+NO_REQUEST = {b"", EMPTY_LINE}
 
 
 class Server(Protocol):
@@ -56,30 +59,34 @@ class Server(Protocol):
 class Slot:
     """The place of one answer in the order of a connection's answers."""
 
-    __slots__ = ("_connection", "data", "last", "line")
+    __slots__ = ("_connection", "bare", "data", "last", "line")
 
-    def __init__(self, connection: "Connection", *, last: bool, line: bytes) -> None:
+    def __init__(self, connection: "Connection", *, last: bool, line: bytes, bare: bool) -> None:
         self._connection = connection
         self.data: bytes | None = None
         self.last = last
         self.line = line
+        self.bare = bare
 
     def deliver(self, data: bytes) -> None:
-        """The answer's bytes; they leave when it is their turn."""
-        self.data = data
+        """The answer's bytes; they leave when it is their turn, without the body where HEAD asked."""
+        self.data = data[: data.index(HEAD_END) + len(HEAD_END)] if self.bare else data
         self._connection.flush()
 
 
 class Connection(asyncio.Protocol):
     """asyncio's side of one connection.
 
+    `pooled`: it is a gateway's own, which sends the requests of many clients over it and ends it.
+
     `read`: bytes that came before the transport; they stand first, even where the transport reads more before
     `begin` is called. `from_gateway`: the connection may go back there (a probe may not).
     """
 
-    def __init__(self, server: Server, read: bytes, *, from_gateway: bool) -> None:
+    def __init__(self, server: Server, read: bytes, *, from_gateway: bool, pooled: bool = False) -> None:
         self._server = server
         self.from_gateway = from_gateway
+        self._pooled = pooled
         self._transport: asyncio.Transport | None = None
         self._unread = read
         self._head: Head | None = None
@@ -95,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._advancing = False
         self._refused = False
+        self._bare = False
         self._over = False
         now = time.monotonic()
         self._read_at = self._began_at = now
@@ -132,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._eof = True
         if self._linger_until:
             return False
-        self._finish_if_done()
+        self._advance()  # it may come before `begin`, with a request that waits
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio.Protocol's signature
@@ -179,13 +187,13 @@ class Connection(asyncio.Protocol):
                 return False
             self._complete(bytes(self._chunks.body))
             return True
-        if self._unread.startswith(b"\r\n"):
-            self._unread = self._unread.lstrip(b"\r\n")  # RFC 9112 §2.2
         end = head_end(self._unread)
         if end == 0:
             return False
+        self._bare = self._invocation = False
         head = self._parsed(self._unread[:end])
         self._invocation = head.kind == "invocations"
+        self._bare = head.method == "HEAD"
         self._key_id = self._server.admit(head, from_gateway=self.from_gateway)
         self._head = head
         return self._begin_body(head, end)
@@ -239,7 +247,7 @@ class Connection(asyncio.Protocol):
         if not keep:
             self._no_more = True
         line = answers.connection_header(keep_alive=keep, old_http=head.old_http)
-        slot = Slot(self, last=not keep, line=line)
+        slot = Slot(self, last=not keep, line=line, bare=self._bare)
         self._slots.append(slot)
         self._server.handle(head, self._key_id, body, slot)
         self._began_at = self._read_at
@@ -250,7 +258,7 @@ class Connection(asyncio.Protocol):
             self._server.refused(self._head, self._key_id)
         self._head, self._chunks, self._unread = None, None, b""
         self._no_more = self._refused = True
-        slot = Slot(self, last=True, line=answers.CLOSE)
+        slot = Slot(self, last=True, line=answers.CLOSE, bare=self._bare)
         self._slots.append(slot)
         slot.deliver(answers.refusal(refusal, invocation=self._invocation, keep_alive=False))
 
@@ -299,7 +307,7 @@ class Connection(asyncio.Protocol):
             self._give_back()
         elif self._no_more or self._eof:
             transport.close()
-        elif self._server.draining and self._head is None and not self._unread:
+        elif self._server.draining and self._head is None and self._unread in NO_REQUEST and not self._pooled:
             self._going_back = b"i"
             self._give_back()
 
@@ -355,8 +363,9 @@ class Connection(asyncio.Protocol):
                 transport.abort()
         elif self._slots or self._going_back:
             return
-        elif self._head is not None or self._unread:
-            if now - self._read_at > PAUSE_SECONDS or now - self._began_at > REQUEST_SECONDS:
+        elif self._head is not None or self._unread not in NO_REQUEST:
+            limit = HEAD_SECONDS if self._head is None else REQUEST_SECONDS
+            if now - self._read_at > PAUSE_SECONDS or now - self._began_at > limit:
                 self._refuse(RequestError(408, "the request did not arrive in time"))
         elif now - self._read_at > IDLE_SECONDS:
             transport.close()

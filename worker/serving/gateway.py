@@ -16,14 +16,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from worker.serving import table
 from worker.serving.limits import raise_descriptor_limit
 from worker.serving.log import log
+from worker.serving.peers import TrustedProxies
 from worker.serving.placement import Gateway
 from worker.serving.routesource import RouteSource, apply_in
 
 LISTEN_BACKLOG = 1024
 TICK_SECONDS = 0.5
+DRAIN_SECONDS = 8.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -34,7 +38,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(*, home: Path, api: str, token_file: Path, listener: socket.socket) -> None:
+async def serve(
+    *,
+    home: Path,
+    api: str,
+    token_file: Path,
+    listener: socket.socket,
+    trusted: TrustedProxies,
+    bounds: table.Bounds,
+) -> None:
     """Serve on `listener` until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -42,7 +54,7 @@ async def serve(*, home: Path, api: str, token_file: Path, listener: socket.sock
         loop.add_signal_handler(number, stop.set)
     path = home / "gateway" / "routes.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    gateway = Gateway(loop, table.load(path))
+    gateway = Gateway(loop, table.load(path, bounds), trusted, bounds)
     source = RouteSource(
         api=api,
         token_file=token_file,
@@ -62,23 +74,49 @@ async def serve(*, home: Path, api: str, token_file: Path, listener: socket.sock
     loop.remove_reader(listener.fileno())
     listener.close()
     source.stop()
+    await gateway.drain(DRAIN_SECONDS)
     gateway.close()
     log("gateway ended")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; answers the exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker.serving.gateway", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="folder of the platform's data")
     parser.add_argument("--api", required=True, help="address of the control plane, http://host:port")
     parser.add_argument("--token-file", type=Path, required=True, help="file with the gateway's bearer token")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, required=True, help="public port; 0 = any free one")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        help="address or network of a proxy before this gateway",
+    )
+    table.add_bounds(parser)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; answers the exit status."""
+    options = _parser().parse_args(arguments)
     raise_descriptor_limit()
     try:
+        trusted = TrustedProxies(options.trusted_proxy)
+    except ValueError as error:
+        log("gateway cannot serve", error=f"--trusted-proxy: {error}")
+        return 1
+    try:
         listener = listen(options.host, options.port)
-        asyncio.run(serve(home=options.home, api=options.api, token_file=options.token_file, listener=listener))
+        uvloop.run(
+            serve(
+                home=options.home,
+                api=options.api,
+                token_file=options.token_file,
+                listener=listener,
+                trusted=trusted,
+                bounds=table.Bounds(options.queue_seconds, options.key_calls),
+            )
+        )
     except OSError as error:
         log("gateway cannot serve", host=options.host, port=options.port, error=str(error))
         return 1

@@ -71,7 +71,7 @@ OPTIONS = [
 CONCURRENT_CALLS = 4096
 
 
-async def serve(*, home: Path, api: str, token_file: Path, host: str, port: int) -> None:
+async def serve(*, home: Path, api: str, token_file: Path, host: str, port: int, bounds: table.Bounds) -> None:
     """Serve on `host:port` until SIGTERM or SIGINT; raises OSError where that cannot be listened on."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -80,9 +80,9 @@ async def serve(*, home: Path, api: str, token_file: Path, host: str, port: int)
     path = home / "gateway" / "routes-grpc.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     pool = Pool(loop)
-    service = Service(pool, table.load(path))
+    service = Service(pool, table.load(path, bounds))
     pool.links.apply(service.table)
-    source = _source(loop, service, pool, api=api, token_file=token_file, path=path)
+    source = _source(loop, service, pool, bounds, api=api, token_file=token_file, path=path)
     server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS)
     server.add_generic_rpc_handlers((service,))
     bound = _listen(server, host, port)
@@ -102,12 +102,19 @@ async def serve(*, home: Path, api: str, token_file: Path, host: str, port: int)
 
 
 def _source(
-    loop: asyncio.AbstractEventLoop, service: Service, pool: Pool, *, api: str, token_file: Path, path: Path
+    loop: asyncio.AbstractEventLoop,
+    service: Service,
+    pool: Pool,
+    bounds: table.Bounds,
+    *,
+    api: str,
+    token_file: Path,
+    path: Path,
 ) -> RouteSource:
     """Where service and pool get their routes from."""
 
     def take(snapshot: RouteSnapshot) -> None:
-        service.table = RoutingTable(snapshot)
+        service.table = RoutingTable(snapshot, bounds)
         pool.links.apply(service.table)
         log("routing table applied", version=snapshot.version, routes=len(snapshot.routes))
 
@@ -140,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--token-file", type=Path, required=True, help="file with the gateways' bearer token")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, required=True, help="public port; 0 = any free one")
+    table.add_bounds(parser)
     options = parser.parse_args(arguments)
     raise_descriptor_limit()
     try:
@@ -150,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 token_file=options.token_file,
                 host=options.host,
                 port=options.port,
+                bounds=table.Bounds(options.queue_seconds, options.key_calls),
             )
         )
     except OSError as error:

@@ -80,6 +80,18 @@ class Lane:
         self.busy = 0
         self.idle: deque[PooledConnection] = deque()
 
+    def take(self) -> "PooledConnection | None":
+        """An idle connection, if there is one that was made after the last change of the route.
+
+        A new one's packet stands behind the route's on the same line, so no request overtakes the key that it needs.
+        """
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.epoch == self.link.epoch:
+                return connection
+            connection.close()
+        return None
+
     def close_idle(self, before: float = float("inf")) -> None:
         """Close the connections that have been idle since before that monotonic time."""
         while self.idle and self.idle[0].idle_since < before:
@@ -97,6 +109,7 @@ class PooledConnection(asyncio.Protocol):
         self._head: AnswerHead | None = None
         self._read = bytearray()
         self.idle_since = 0.0
+        self.epoch = lane.link.epoch
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio.Protocol)."""
@@ -155,7 +168,7 @@ class PooledConnection(asyncio.Protocol):
             self.close()
             return
         waiting.set_result(Answer(head, body))
-        if not head.keep or not self._lane.link.usable:
+        if not head.keep or self._lane.link.epoch != self.epoch or not self._lane.link.usable:
             self.close()
             return
         self.idle_since = time.monotonic()
@@ -220,7 +233,7 @@ class Pool:
         lane = self._choose(route)
         lane.busy += 1
         try:
-            connection = lane.idle.pop() if lane.idle else await self._connect(lane)
+            connection = lane.take() or await self._connect(lane)
             try:
                 return await connection.ask(head, body)
             except asyncio.CancelledError:
@@ -249,7 +262,7 @@ class Pool:
         ours.settimeout(0)
         line = lane.link.line
         assert line is not None  # noqa: S101  it is usable
-        line.send(packets.CONNECTION, b"", theirs)
+        line.send(packets.POOLED, b"", theirs)
         connection = PooledConnection(self, lane)
         await self._loop.connect_accepted_socket(lambda: connection, ours)
         return connection

@@ -1,7 +1,7 @@
 """The messages of `inference.GRPCInferenceService` and `grpc.health.v1.Health`, as data.
 
 They live in a descriptor pool of their own, so that another package with the same protobuf symbols (tritonclient) may
-be in the same process, and the gateway needs no package but grpcio and protobuf (decision 18).
+be in the same process, and the gateway needs no package but grpcio and protobuf (decision 20).
 
 Sources: Open Inference Protocol v2 (`grpc_service.proto`, with Triton's ModelStreamInfer and RepositoryIndex); the gRPC
 health checking protocol (`health.proto`; `Watch` is not offered: its clients then poll).

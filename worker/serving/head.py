@@ -1,6 +1,6 @@
 """The head of an HTTP/1.1 request, as both gateway and replica read it.
 
-llhttp (httptools) judges the syntax; message framing is decided here (RFC 9112 §6), from exactly one of
+`worker.serving.syntax` judges the syntax; message framing is decided here (RFC 9112 §6), from at most one of
 Content-Length and Transfer-Encoding, so that the exact bytes of a request can be given back.
 """
 
@@ -9,16 +9,13 @@ from collections.abc import Callable
 from typing import Literal
 from urllib.parse import unquote
 
-import httptools
-
 from worker.serving.bodies import accepted_encoding
 from worker.serving.errors import RequestError
+from worker.serving.syntax import Fields, read_request
 
-HEAD_LIMIT_BYTES = 32 * 1024
-HEAD_END = b"\r\n\r\n"
 INFERENCE_ID_CHARACTERS = 64
 
-Kind = Literal["infer", "invocations", "metadata", "model_ready", "live", "ready", "server", "unknown"]
+Kind = Literal["infer", "invocations", "metadata", "model_ready", "live", "ready", "server", "any", "unknown"]
 METHODS: dict[Kind, str] = {
     "infer": "POST",
     "invocations": "POST",
@@ -27,8 +24,10 @@ METHODS: dict[Kind, str] = {
     "live": "GET",
     "ready": "GET",
     "server": "GET",
+    "any": "OPTIONS",
 }
-PUBLIC: frozenset[Kind] = frozenset({"live", "ready", "server"})
+"""The method of each kind of address; `any` is the address `*`, which stands for all of them."""
+PUBLIC: frozenset[Kind] = frozenset({"live", "ready", "server", "any"})
 
 
 class Head:
@@ -48,6 +47,7 @@ class Head:
         "inference_id",
         "keep_alive",
         "kind",
+        "may_keep",
         "method",
         "old_http",
         "sticky_key",
@@ -63,6 +63,7 @@ class Head:
         self.endpoint = ""
         self.version = ""
         self.keep_alive = True
+        self.may_keep = True
         self.old_http = False
         self.content_length = 0
         self.chunked = False
@@ -80,60 +81,50 @@ class Head:
         self.inference_id = ""
 
 
-class _Collector:
-    """Callbacks of httptools: the address and the headers, nothing else."""
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.complete = False
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-
-def head_end(read: bytes) -> int:
-    """Length of the head that `read` begins with, 0 while it is incomplete; raises RequestError 431."""
-    end = read.find(HEAD_END, 0, HEAD_LIMIT_BYTES)
-    if end >= 0:
-        return end + len(HEAD_END)
-    if len(read) >= HEAD_LIMIT_BYTES:
-        raise RequestError(431, f"the head of a request may have {HEAD_LIMIT_BYTES} bytes")
-    return 0
-
-
 def parse_head(raw: bytes) -> Head:
-    """Parse the bytes up to and with the empty line; raises RequestError 400 for what is no HTTP/1 head."""
-    collector = _Collector()
-    parser = httptools.HttpRequestParser(collector)
-    try:
-        parser.feed_data(raw)
-    except httptools.HttpParserUpgrade:
-        pass  # an offered upgrade may be ignored (RFC 9110 §7.8)
-    except httptools.HttpParserError as error:
-        raise RequestError(400, f"malformed HTTP request: {error}") from None
-    if not collector.complete:
-        raise RequestError(400, "malformed HTTP request: the head is not complete")
+    """Parse the bytes up to and with the empty line; raises RequestError 400, 414, 417 or 431."""
+    request = read_request(raw)
     head = Head()
-    head.method = parser.get_method().decode("latin-1")
-    head.old_http = parser.get_http_version() != "1.1"
-    head.keep_alive = parser.should_keep_alive()
-    _address(head, collector.url)
-    _headers(head, collector.headers)
+    head.method = request.method
+    head.old_http = request.old_http
+    head.keep_alive = not request.old_http
+    _address(head, request.target)
+    _fields(head, request.fields)
     head.has_body = head.chunked or head.content_length > 0
     return head
 
 
+def allowed(head: Head) -> str:
+    """The methods of the request's address, as the header Allow lists them."""
+    match METHODS.get(head.kind):
+        case "GET":
+            return "GET, HEAD, OPTIONS"
+        case "OPTIONS":
+            return "GET, HEAD, POST, OPTIONS"
+        case method:
+            return f"{method}, OPTIONS"
+
+
+def is_public(head: Head) -> bool:
+    """Whether the answer says nothing of any endpoint, so that no key is needed."""
+    return head.kind in PUBLIC or (head.method == "OPTIONS" and head.kind != "unknown")
+
+
+def judge_method(head: Head) -> None:
+    """Raise RequestError 405 where the address does not take the request's method."""
+    wanted = METHODS.get(head.kind)
+    if head.method in {wanted, "OPTIONS"} or (head.method == "HEAD" and wanted == "GET"):
+        return
+    raise RequestError(405, f"this address takes {wanted}", (("allow", allowed(head)),))
+
+
 def _address(head: Head, url: bytes) -> None:
+    if url == b"*":
+        head.kind = "any"
+        return
     try:
-        path = unquote(httptools.parse_url(url).path or b"/", errors="strict")
-    except (httptools.HttpParserError, UnicodeDecodeError):
+        path = unquote(url.partition(b"?")[0], errors="strict")
+    except UnicodeDecodeError:
         raise RequestError(400, "malformed request address") from None
     match path.rstrip("/").split("/"):
         case ["", "v2"]:
@@ -158,28 +149,41 @@ def _verb(rest: list[str]) -> Kind:
     return "unknown" if rest else "metadata"
 
 
-def _headers(head: Head, headers: list[tuple[bytes, bytes]]) -> None:
-    lengths: set[bytes] = set()
-    for name, value in headers:
-        if name == b"content-length":
-            lengths.add(value.strip())
-        elif name in _READERS:
-            _READERS[name](head, value)
-    if lengths:
-        if head.chunked or len(lengths) > 1:
-            raise RequestError(400, "the length of the body is ambiguous")
-        head.content_length = _count(lengths.pop(), "Content-Length")
+def _fields(head: Head, fields: Fields) -> None:
+    seen: set[bytes] = set()
+    for name, value in fields:
+        reader = _READERS.get(name)
+        if reader is None:
+            continue
+        if name in seen and name in _ONCE:
+            raise RequestError(400, f"{name.decode()} is given twice")
+        seen.add(name)
+        reader(head, value)
+    if b"transfer-encoding" in seen and b"content-length" in seen:
+        raise RequestError(400, "the length of the body is ambiguous")
+
+
+def _content_length(head: Head, value: bytes) -> None:
+    head.content_length = _count(value, "Content-Length")
 
 
 def _transfer_encoding(head: Head, value: bytes) -> None:
-    if value.strip().lower() != b"chunked" or head.chunked:
-        raise RequestError(400, "the only transfer encoding supported is chunked")
+    if value.lower() != b"chunked" or head.old_http:
+        raise RequestError(400, "the only transfer encoding supported is chunked, in HTTP/1.1")
     head.chunked = True
 
 
+def _connection(head: Head, value: bytes) -> None:
+    options = {option.strip(b" \t") for option in value.lower().split(b",")}
+    if b"close" in options:
+        head.keep_alive = head.may_keep = False
+    elif b"keep-alive" in options:
+        head.keep_alive = head.may_keep
+
+
 def _authorization(head: Head, value: bytes) -> None:
-    scheme, _, token = value.strip().partition(b" ")
-    token = token.strip()
+    scheme, _, token = value.partition(b" ")
+    token = token.strip(b" ")
     if scheme.lower() == b"bearer" and token:
         head.token_sha256 = hashlib.sha256(token).hexdigest()
 
@@ -193,7 +197,11 @@ def _accept_encoding(head: Head, value: bytes) -> None:
 
 
 def _expect(head: Head, value: bytes) -> None:
-    head.expect_continue = value.strip().lower() == b"100-continue"
+    if head.old_http:
+        return
+    if value.lower() != b"100-continue":
+        raise RequestError(417, "the only expectation that can be met is 100-continue")
+    head.expect_continue = True
 
 
 def _target_variant(head: Head, value: bytes) -> None:
@@ -228,7 +236,9 @@ def _tensor_header(head: Head, value: bytes) -> None:
 
 
 _READERS: dict[bytes, Callable[[Head, bytes], None]] = {
+    b"content-length": _content_length,
     b"transfer-encoding": _transfer_encoding,
+    b"connection": _connection,
     b"authorization": _authorization,
     b"content-encoding": _content_encoding,
     b"accept-encoding": _accept_encoding,
@@ -242,10 +252,12 @@ _READERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"x-amzn-sagemaker-custom-attributes": _custom_attributes,
     b"x-amzn-sagemaker-inference-id": _inference_id,
 }
+_ONCE = frozenset({b"content-length", b"transfer-encoding", b"authorization", b"inference-header-content-length"})
+"""Fields that a second one would make ambiguous, even where both say the same."""
 
 
 def _count(value: bytes, what: str) -> int:
-    text = value.strip()
+    text = value
     if not text.isdigit() or len(text) > 15:  # noqa: PLR2004  a petabyte is length enough
         raise RequestError(400, f"{what} must be a number of bytes")
     return int(text)

@@ -22,6 +22,7 @@ import msgspec
 
 from backend.core.wire import ReplicaHello, ReplicaRoute, Route
 from worker.serving import packets
+from worker.serving.errors import RequestError
 from worker.serving.log import log
 from worker.serving.packets import PacketLine
 from worker.serving.table import RoutingTable
@@ -40,7 +41,10 @@ Leave = Callable[["Link"], None]
 
 
 class Link:
-    """One replica process. `open`: connections it holds, as far as the gateway can know."""
+    """One replica process. `open`: connections it holds, as far as the gateway can know.
+
+    `busy`: requests of pooled connections under way there. `epoch` grows with every route it is told.
+    """
 
     def __init__(self, path: Path, replica_id: str, route: Route) -> None:
         self.path = path
@@ -52,6 +56,9 @@ class Link:
         self.draining = False
         self.told: ReplicaRoute | None = None
         self.placed = 0
+        self.busy = 0
+        self.epoch = 0
+        self.connection_limit = 0
         self._adopted = 0
         self._held = 0
 
@@ -68,9 +75,22 @@ class Link:
         )
 
     @property
+    def full(self) -> bool:
+        """Whether the process holds as many connections as it has descriptors for."""
+        return 0 < self.connection_limit <= self.open
+
+    @property
     def open(self) -> int:
         """Connections held there plus those on their way."""
         return self._held + self.placed - self._adopted
+
+    def adopt(self, passed: socket.socket) -> None:
+        """Pass one end of a socket pair for the gateway's pool; it is no longer the caller's. Raises OSError."""
+        if self.line is None or self.line.closed:
+            passed.close()
+            raise BrokenPipeError("the replica process is gone")
+        self.placed += 1
+        self.line.send(packets.POOLED, b"", passed)
 
     def load(self, payload: bytes) -> None:
         """Take a load report in."""
@@ -171,6 +191,7 @@ class Links:
             self._drop(link)
             return
         link.greeted = True
+        link.connection_limit = hello.connection_limit
         self._of.setdefault(_address(link.route), []).append(link)
         self._tell(link)
         log("replica process linked", replica_id=link.replica_id, process=hello.process, pid=hello.pid)
@@ -185,6 +206,7 @@ class Links:
             told = msgspec.structs.replace(told, keys=[])
         if link.told is None or told != msgspec.structs.replace(link.told, version=told.version):
             link.told = told
+            link.epoch += 1
             link.line.send(self._route_kind, msgspec.json.encode(told))
 
     def _withdraw(self, link: Link) -> None:
@@ -209,21 +231,31 @@ class Links:
             link.line.close()
         self._links.pop(link.path, None)
 
-    def place(self, route: Route, connection: socket.socket, read: bytes) -> bool:
-        """Hand a connection to the least loaded process of the route; False when there is none.
+    def place(self, route: Route, connection: socket.socket, read: bytes) -> None:
+        """Hand a connection to the least loaded process of the route; it is then no longer the caller's.
 
-        On True the connection is no longer the caller's.
+        Raises RequestError 503 when no process can take it.
         """
-        usable = self.usable(route)
-        if not usable:
-            return False
-        self._turn += 1
-        start = self._turn % len(usable)
-        link = min(usable[start:] + usable[:start], key=lambda each: each.open)
+        link = min(self._candidates(route), key=lambda each: each.open)
         assert link.line is not None  # noqa: S101  it is usable
         link.placed += 1
         link.line.send(packets.CONNECTION, read, connection)
-        return True
+
+    def choose(self, route: Route) -> Link:
+        """The process of the route with the fewest requests of the pool under way; raises RequestError 503."""
+        return min(self._candidates(route), key=lambda each: each.busy)
+
+    def _candidates(self, route: Route) -> list[Link]:
+        """The processes that can take a connection, in turn, so that the first of equals is another one each time."""
+        usable = self.usable(route)
+        if not usable:
+            raise RequestError(503, "no replica of this endpoint is ready", (("retry-after", "2"),))
+        free = [link for link in usable if not link.full]
+        if not free:
+            raise RequestError(503, "this endpoint holds as many connections as it may", (("retry-after", "1"),))
+        self._turn += 1
+        start = self._turn % len(free)
+        return free[start:] + free[:start]
 
     def usable(self, route: Route) -> list[Link]:
         """The processes of the route that may get connections now."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 CONNECTION = b"C"
+POOLED = b"P"
 ROUTE = b"R"
 POOL_ROUTE = b"r"
 HELLO = b"H"

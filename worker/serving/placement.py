@@ -2,37 +2,47 @@
 
 It answers by itself only what no replica can: health, 401, 404, 503, and heads that are garbage, too slow
 or too large. All of it runs in one event loop, on bare sockets, because a socket that has once had a
-transport is hard to give away.
+transport is hard to give away. A trusted proxy's connection is not given away: `worker.serving.proxying` has it.
 """
 
 import asyncio
+import contextlib
 import errno
+import os
 import socket
 import time
 
 from backend.core.wire import RouteSnapshot
 from worker.serving import answers
-from worker.serving.description import server_metadata
 from worker.serving.errors import RequestError
-from worker.serving.head import METHODS, PUBLIC, Head, head_end, parse_head
+from worker.serving.head import Head, is_public, parse_head
+from worker.serving.judging import bare, find_key, find_route, public_answer
+from worker.serving.limits import connection_limit
 from worker.serving.links import Link, Links
 from worker.serving.log import log
-from worker.serving.table import RoutingTable
+from worker.serving.peers import TrustedProxies, announced
+from worker.serving.proxying import Proxying
+from worker.serving.refused import RefusedKeys
+from worker.serving.syntax import EMPTY_LINE, head_end, read_request
+from worker.serving.table import Bounds, RoutingTable
 
 READ_BYTES = 64 * 1024
 ACCEPTS_PER_TURN = 64
-WAITING_LIMIT = 10_000
 HEAD_SECONDS = 10.0
 IDLE_SECONDS = 75.0
 LINGER_SECONDS = 1.0
 PAUSE_SECONDS = 0.2
+FULL_LOG_SECONDS = 10.0
 IDLE_REASON = b"i"
 
 
 class Waiting:
-    """A connection whose request head is not there yet, or whose last answer is being read."""
+    """A connection whose request head is not there yet, or whose last answer is being read.
 
-    __slots__ = ("connection", "deadline", "invocation", "leaving", "origin", "read", "reason")
+    `peer`: the client's address as far as known. `proxy`: it comes from a trusted proxy that has said nothing yet.
+    """
+
+    __slots__ = ("connection", "deadline", "head", "leaving", "origin", "peer", "proxy", "read", "reason")
 
     def __init__(
         self, connection: socket.socket, read: bytes, deadline: float, origin: Link | None, reason: bytes
@@ -43,24 +53,44 @@ class Waiting:
         self.deadline = deadline
         self.origin = origin
         self.leaving = False
-        self.invocation = False
+        self.head: Head | None = None
+        self.peer = ""
+        self.proxy = False
 
 
 class Gateway:
     """Everything a gateway knows. All of it runs in one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, routing: RoutingTable) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        routing: RoutingTable,
+        trusted: TrustedProxies | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._bounds = bounds
         self._loop = loop
         self.table = routing
+        self._trusted = trusted or TrustedProxies()
+        self._refused = RefusedKeys()
         self._links = Links(loop, self._came_back, self._start)
+        self._proxying = Proxying(loop, self._links, self._trusted, self._refused)
         self._waiting: dict[int, Waiting] = {}
-        self._links.apply(routing)
+        self._limit = connection_limit()
+        self._full_logged_at = 0.0
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._follow(routing)
 
     def take(self, snapshot: RouteSnapshot) -> None:
         """Follow a new routing table."""
-        self.table = RoutingTable(snapshot)
-        self._links.apply(self.table)
+        self._follow(RoutingTable(snapshot, self._bounds))
         log("routing table applied", version=snapshot.version, routes=len(snapshot.routes))
+
+    def _follow(self, routing: RoutingTable) -> None:
+        self.table = self._proxying.table = routing
+        self._links.apply(routing)
+
+    # --- accepting ---------------------------------------------------------------------------
 
     def listen(self, listener: socket.socket) -> None:
         """Accept what comes on a listening socket, until it is closed."""
@@ -71,23 +101,63 @@ class Gateway:
         """Accept what has arrived, at most ACCEPTS_PER_TURN."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                connection, _ = listener.accept()
+                connection, address = listener.accept()
             except OSError as error:
-                if error.errno in {errno.EMFILE, errno.ENFILE}:
-                    log("no descriptors left: accepting again in a moment")
+                if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                    return
+                if not self._accept_with_spare(listener):
                     self._loop.remove_reader(listener.fileno())
                     self._loop.call_later(PAUSE_SECONDS, self.listen, listener)
-                return
-            self._start(connection, b"")
+                    return
+                continue
+            self._start(connection, b"", peer=str(address[0]))
 
-    def _start(self, connection: socket.socket, read: bytes, origin: Link | None = None, reason: bytes = b"") -> None:
+    def _accept_with_spare(self, listener: socket.socket) -> bool:
+        """No descriptor is left but the one kept for this: accept with it, and turn the client away."""
+        with contextlib.suppress(OSError):
+            os.close(self._spare)
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return False
+        else:
+            self._turn_away(connection)
+            return True
+        finally:
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        """Say at once, whatever was asked, that there is no room."""
+        now = time.monotonic()
+        if now - self._full_logged_at > FULL_LOG_SECONDS:
+            self._full_logged_at = now
+            log("connections are turned away: as many are held as may be", limit=self._limit)
+        refusal = RequestError(503, "this gateway holds as many connections as it may", (("retry-after", "1"),))
+        connection.settimeout(0)
+        with contextlib.suppress(OSError):
+            connection.send(answers.refusal(refusal, invocation=False, keep_alive=False))
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(READ_BYTES)  # what is left unread would reset the connection before it is read
+        connection.close()
+
+    def _start(
+        self,
+        connection: socket.socket,
+        read: bytes,
+        origin: Link | None = None,
+        reason: bytes = b"",
+        *,
+        peer: str = "",
+    ) -> None:
         """Wait for the head of a request on a connection; take what is there at once."""
-        if len(self._waiting) >= WAITING_LIMIT:
-            connection.close()
+        if len(self._waiting) + self._proxying.descriptors >= self._limit:
+            self._turn_away(connection)
             return
         connection.settimeout(0)
         seconds = IDLE_SECONDS if reason == IDLE_REASON else HEAD_SECONDS
         waiting = Waiting(connection, read, time.monotonic() + seconds, origin, reason)
+        waiting.peer, waiting.proxy = peer, peer in self._trusted
         self._watch(waiting)
         if read:
             self._judge(waiting)
@@ -113,37 +183,45 @@ class Gateway:
             waiting.read += data
             self._judge(waiting)
 
+    # --- judging -----------------------------------------------------------------------------
+
     def _judge(self, waiting: Waiting) -> None:
         """Act on what has been read, head by head."""
         try:
+            if waiting.proxy and not self._ask_proxy(waiting):
+                return
             while waiting.read:
-                waiting.read = waiting.read.lstrip(b"\r\n")
+                waiting.head = None
                 end = head_end(waiting.read)
                 if end == 0:
                     return
-                head = parse_head(waiting.read[:end])
-                waiting.invocation = head.kind == "invocations"
-                if head.kind not in PUBLIC:
-                    self._place(waiting, head)
+                waiting.head = parse_head(waiting.read[:end])
+                if not is_public(waiting.head):
+                    self._place(waiting, waiting.head, end)
                     return
-                if not self._answer_public(waiting, head, end):
+                if not self._answer_public(waiting, waiting.head, end):
                     return
         except RequestError as refusal:
             self._refuse(waiting, refusal)
 
+    def _ask_proxy(self, waiting: Waiting) -> bool:
+        """Whether the connection is one client's, for its PROXY header says so; where not, it is not ours any more."""
+        header = announced(waiting.read)
+        if header is None:
+            return False
+        waiting.proxy = False
+        if header.length:
+            waiting.read = waiting.read[header.length :]
+            waiting.peer = header.client or waiting.peer
+            return True
+        self._forget(waiting)
+        self._proxying.adopt(waiting.connection, waiting.read, waiting.peer)
+        return False
+
     def _answer_public(self, waiting: Waiting, head: Head, end: int) -> bool:
         """Answer; True when the connection stays."""
-        if head.method != METHODS[head.kind]:
-            raise RequestError(405, f"this address takes {METHODS[head.kind]}", (("allow", "GET"),))
         keep = head.keep_alive and not head.has_body
-        ready = self.table.version >= 0
-        status = 503 if head.kind == "ready" and not ready else 200
-        content = server_metadata()
-        if head.kind == "live":
-            content = {"live": True}
-        elif head.kind == "ready":
-            content = {"ready": ready}
-        data = answers.answer(status, content, keep_alive=keep, old_http=head.old_http)
+        data = public_answer(self.table, head, keep_alive=keep)
         if not keep:
             self._leave(waiting, data)
             return False
@@ -151,10 +229,12 @@ class Gateway:
         waiting.deadline = time.monotonic() + IDLE_SECONDS
         return self._send(waiting, data)
 
-    def _place(self, waiting: Waiting, head: Head) -> None:
-        key = self.table.key(head.token_sha256) if head.token_sha256 else None
-        if key is None:
-            raise RequestError(401, "a valid bearer key is needed", (("www-authenticate", "Bearer"),))
+    def _place(self, waiting: Waiting, head: Head, end: int) -> None:
+        try:
+            key = find_key(self.table, head)
+        except RequestError:
+            self._refused.count(self._trusted.client(waiting.peer, read_request(waiting.read[:end]).fields))
+            raise
         origin = waiting.origin
         if origin is not None and origin.route.organization_id != key.organization_id:
             log(
@@ -165,24 +245,29 @@ class Gateway:
             )
             self._close(waiting)
             return
-        if head.kind == "unknown":
-            raise RequestError(404, "there is nothing at this address")
-        route = self.table.routes.get((key.organization_id, head.endpoint))
-        if origin is not None and waiting.reason == b"k" and route is origin.route:
-            raise RequestError(401, "the replica does not know this key yet", (("retry-after", "1"),))
-        if route is None or (origin is not None and waiting.reason == b"e" and route is origin.route):
-            raise RequestError(404, f"there is no endpoint {head.endpoint!r}")
+        route = find_route(self.table, key, head)
+        if origin is not None and route is origin.route:
+            if waiting.reason == b"k":
+                raise RequestError(401, "the replica does not know this key yet", (("retry-after", "1"),))
+            if waiting.reason == b"e":
+                raise RequestError(404, f"there is no endpoint {head.endpoint!r}")
         self._forget(waiting)
-        if not self._links.place(route, waiting.connection, waiting.read):
+        try:
+            self._links.place(route, waiting.connection, waiting.read)
+        except RequestError:
             self._watch(waiting)
-            raise RequestError(503, "no replica of this endpoint is ready", (("retry-after", "2"),))
+            raise
 
     def _came_back(self, link: Link, reason: bytes, unread: bytes, connection: socket.socket) -> None:
         """A replica gave a connection back: another endpoint (e), a key it does not know (k), idle (i)."""
         self._start(connection, unread, link, reason)
 
+    # --- answering and ending ----------------------------------------------------------------
+
     def _refuse(self, waiting: Waiting, refusal: RequestError) -> None:
-        self._leave(waiting, answers.refusal(refusal, invocation=waiting.invocation, keep_alive=False))
+        head = waiting.head
+        invocation = head is not None and head.kind == "invocations"
+        self._leave(waiting, bare(answers.refusal(refusal, invocation=invocation, keep_alive=False), head))
 
     def _send(self, waiting: Waiting, data: bytes) -> bool:
         """Send a short answer; a client that has no room for it is dropped."""
@@ -219,14 +304,23 @@ class Gateway:
     def tick(self, now: float) -> None:
         """Called twice a second with the monotonic time: end what is slow, look for new processes."""
         for waiting in [each for each in self._waiting.values() if each.deadline < now]:
-            if waiting.leaving or not waiting.read:
+            if waiting.leaving or waiting.read in {b"", EMPTY_LINE}:
                 self._close(waiting)
             else:
                 self._refuse(waiting, RequestError(408, "the head of the request did not arrive in time"))
+        self._proxying.tick(now)
+        self._refused.tick(now)
         self._links.reconcile()
+
+    async def drain(self, seconds: float) -> None:
+        """Let the requests that are under way here be answered, for at most `seconds`."""
+        await self._proxying.drain(seconds)
 
     def close(self) -> None:
         """Let go of everything. Handed connections live on in their replicas."""
         for waiting in list(self._waiting.values()):
             self._close(waiting)
+        self._proxying.close()
         self._links.close()
+        with contextlib.suppress(OSError):
+            os.close(self._spare)

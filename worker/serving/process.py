@@ -13,12 +13,13 @@ import uvloop
 from backend.core.wire import ReplicaRoute, ReplicaSpec, RouteKey, RouteVariant
 from worker.serving import answers
 from worker.serving.adoption import Adoption
-from worker.serving.batching import Call, Lane
+from worker.serving.backpressure import Backpressure
+from worker.serving.batching import Call, Lane, Outcome
 from worker.serving.bodies import plain_body
 from worker.serving.connection import Connection, Slot
 from worker.serving.description import server_metadata
 from worker.serving.errors import GiveBackError, RequestError
-from worker.serving.head import METHODS, PUBLIC, Head
+from worker.serving.head import Head, allowed, is_public, judge_method
 from worker.serving.invocations import Reader, is_heavy, parse_invocation
 from worker.serving.log import log
 from worker.serving.metering import Meter
@@ -43,7 +44,8 @@ class ReplicaProcess:
         self._models = models
         self._usage = UsageLog(folder / "usage", spec)
         self._meter = Meter(spec.endpoint_name, self._usage)
-        self._lanes = {name: Lane(loop, model, self._meter.answer) for name, model in models.items()}
+        self._backpressure = Backpressure()
+        self._lanes = {name: Lane(loop, model, self._ran) for name, model in models.items()}
         self._reader = Reader(loop)
         self._probe_sha256 = os.environ.get(PROBE_VARIABLE, "")
         self._keys: dict[str, RouteKey] = {}
@@ -53,8 +55,8 @@ class ReplicaProcess:
         self._chooser = Chooser(spec.endpoint_id, models, equal)
         self._adoption = Adoption(spec, number, self._new_connection, self._take_route)
 
-    def _new_connection(self, read: bytes, from_gateway: bool) -> Connection:  # noqa: FBT001  a Callable's
-        return Connection(self, read, from_gateway=from_gateway)
+    def _new_connection(self, read: bytes, from_gateway: bool, pooled: bool) -> Connection:  # noqa: FBT001  a Callable's
+        return Connection(self, read, from_gateway=from_gateway, pooled=pooled)
 
     def _take_route(self, route: ReplicaRoute, from_pool: bool) -> None:  # noqa: FBT001  a Callable's
         """Take a route in. A pooling gateway may be behind: its older route must not bring a revoked key back.
@@ -69,6 +71,8 @@ class ReplicaProcess:
         self._route_version = route.version
         self._keys = {key.token_sha256: key for key in route.keys}
         self._body_limit = route.max_body_bytes
+        self._backpressure.queue_seconds = route.queue_seconds
+        self._backpressure.key_calls = route.key_calls
         self._chooser = Chooser(self.spec.endpoint_id, self._models, route.variants)
 
     # --- what a connection asks (connection.Server) --------------------------------------------
@@ -79,16 +83,15 @@ class ReplicaProcess:
 
     def admit(self, head: Head, *, from_gateway: bool) -> str:
         """Judge a head before its body; answers the key id ("" = not metered)."""
-        key_id = "" if head.kind in PUBLIC else self._key_id(head, from_gateway=from_gateway)
+        public = is_public(head)
+        key_id = "" if public else self._key_id(head, from_gateway=from_gateway)
         if head.kind == "unknown":
             raise RequestError(404, "there is nothing at this address")
-        if head.kind not in PUBLIC and head.endpoint != self.spec.endpoint_name:
+        if not public and head.endpoint != self.spec.endpoint_name:
             if from_gateway and self._adoption.has_gateway:
                 raise GiveBackError(b"e", 404, "another endpoint")
             raise RequestError(404, f"there is no endpoint {head.endpoint!r}")
-        if head.method != METHODS[head.kind]:
-            allowed = METHODS[head.kind]
-            raise RequestError(405, f"this address takes {allowed}", (("allow", allowed),))
+        judge_method(head)
         return key_id
 
     def _key_id(self, head: Head, *, from_gateway: bool) -> str:
@@ -108,8 +111,13 @@ class ReplicaProcess:
         """Answer a whole request, now or with its batch."""
         variant = ""
         try:
+            if head.method == "OPTIONS":
+                keep = slot.line != answers.CLOSE
+                slot.deliver(answers.options(allowed(head), keep_alive=keep, old_http=bool(slot.line)))
+                return
             if head.kind in {"infer", "invocations"}:
                 variant = self._chooser.choose(self._target(head), head.sticky_key)
+                self._backpressure.judge(key_id, self._lanes[variant])
                 plain = plain_body(body, head.encoding, self._body_limit)
                 self._submit(head, key_id, plain, len(body), slot, variant)
                 return
@@ -125,25 +133,34 @@ class ReplicaProcess:
             return
         slot.deliver(answers.answer(200, content, keep_alive=slot.line != answers.CLOSE, old_http=bool(slot.line)))
 
+    def _ran(self, outcome: Outcome) -> None:
+        for call, _ in outcome.results:
+            self._backpressure.ended(call.key_id)
+        self._meter.answer(outcome)
+
     def _submit(self, head: Head, key_id: str, body: bytes, bytes_in: int, slot: Slot, variant: str) -> None:
         """Put a call into its variant's lane."""
         lane = self._lanes[variant]
         if head.kind != "invocations":
             inference = parse_request(body, head.tensor_header_bytes, lane.model)
             lane.submit(Call(inference, key_id, bytes_in, slot.line, slot.deliver, encoding=head.answer_encoding))
+            self._backpressure.began(key_id)
             return
 
         def submit(inference: Inference) -> None:
             lane.submit(Call(inference, key_id, bytes_in, slot.line, slot.deliver, invocation=True))
 
         def refuse(refusal: RequestError) -> None:
+            self._backpressure.ended(key_id)
             self._meter.refused(key_id, variant)
             slot.deliver(_error(refusal, head, slot, by_model=True))
 
         if is_heavy(body, head):
+            self._backpressure.began(key_id)
             self._reader.read(body, head, lane.model, submit, refuse)
         else:
             submit(parse_invocation(body, head, lane.model))
+            self._backpressure.began(key_id)
 
     def _target(self, head: Head) -> str | None:
         if head.target_variant is not None or not head.version:

@@ -1,8 +1,10 @@
 """The routing table in the gateway, and its copy on disk."""
 
+import argparse
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,10 +12,32 @@ from backend.core.wire import ReplicaRoute, Route, RouteKey, RouteSnapshot
 from worker.serving.log import log
 
 
-class RoutingTable:
-    """A snapshot, indexed. Without one (`version` -1) nothing is known."""
+class Bounds(NamedTuple):
+    """How much each process of a replica takes on (`ReplicaRoute`)."""
 
-    def __init__(self, snapshot: RouteSnapshot | None) -> None:
+    queue_seconds: float = 5.0
+    key_calls: int = 512
+
+
+def add_bounds(parser: argparse.ArgumentParser) -> None:
+    """The options that make `Bounds`, of a gateway's command line."""
+    usual = Bounds()
+    parser.add_argument(
+        "--queue-seconds", type=float, default=usual.queue_seconds, help="how long calls may have to wait in a replica"
+    )
+    parser.add_argument(
+        "--key-calls", type=int, default=usual.key_calls, help="calls of one key under way in a process; 0 = any number"
+    )
+
+
+class RoutingTable:
+    """A snapshot, indexed, and the bounds that replicas are told with it.
+
+    Without a snapshot (`version` -1) nothing is known.
+    """
+
+    def __init__(self, snapshot: RouteSnapshot | None, bounds: Bounds | None = None) -> None:
+        self._bounds = bounds or Bounds()
         self.version = -1 if snapshot is None else snapshot.version
         self.routes: dict[tuple[str, str], Route] = {}
         self._keys: dict[str, RouteKey] = {}
@@ -41,18 +65,20 @@ class RoutingTable:
             keys=self._keys_of.get(route.organization_id, []),
             max_body_bytes=route.max_body_bytes,
             version=self.version,
+            queue_seconds=self._bounds.queue_seconds,
+            key_calls=self._bounds.key_calls,
         )
 
 
-def load(path: Path) -> RoutingTable:
+def load(path: Path, bounds: Bounds | None = None) -> RoutingTable:
     """The last table on disk; an empty one when there is none or it cannot be read."""
     try:
-        return RoutingTable(msgspec.json.decode(path.read_bytes(), type=RouteSnapshot))
+        return RoutingTable(msgspec.json.decode(path.read_bytes(), type=RouteSnapshot), bounds)
     except FileNotFoundError:
         log("no routing table on disk yet")
     except (OSError, msgspec.DecodeError) as error:
         log("routing table on disk is unusable", error=str(error))
-    return RoutingTable(None)
+    return RoutingTable(None, bounds)
 
 
 def save(path: Path, content: bytes) -> None:

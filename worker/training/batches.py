@@ -9,7 +9,9 @@ RESIDENT_SHARE = 0.25
 
 
 class DeviceSplit:
-    """Images uint8 [N, C, H, W] and labels int64 [N]; batches come out on `device` as floats in [0, 1]."""
+    """Images uint8 [N, C, H, W] or tokens int64 [N, L], and labels int64 [N]; batches come out on `device`, images as
+    floats in [0, 1].
+    """
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self._device = device
@@ -30,7 +32,7 @@ class DeviceSplit:
         return torch.randperm(self.count, generator=generator).to(self._images.device)
 
     def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Images float32 [B, C, H, W], labels int64 [B]."""
+        """Images float32 [B, C, H, W] or tokens int64 [B, L], labels int64 [B]."""
         images = self._images[indices].to(self._device, non_blocking=True)
         labels = self._labels[indices].to(self._device, non_blocking=True)
-        return images.float().mul_(1 / 255), labels
+        return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images, labels

@@ -70,17 +70,56 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     checkpoint_every_seconds: Annotated[float, Meta(gt=0, le=86_400)] | None = 15.0
 
 
-class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`parameters` of a job of kind `training`."""
+class TextHyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be chosen for `text-classification`: the fine-tuning of a pretrained encoder.
 
-    algorithm: Literal["image-classification"]
+    max_length: tokens of a text that are read, the two that mark its ends included. Everything else is as for images;
+    a checkpoint holds three values per weight, so it is written less often.
+    """
+
+    epochs: Annotated[int, Meta(ge=1, le=10_000)] = 2
+    batch_size: Annotated[int, Meta(ge=2, le=65_536)] = 32
+    learning_rate: Annotated[float, Meta(gt=0, le=10)] = 2e-4
+    weight_decay: Annotated[float, Meta(ge=0, le=10)] = 1e-2
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Fraction = 0.9
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warmup: Fraction = 0.1
+    label_smoothing: Fraction = 0.0
+    encoder: Literal["minilm-l6"] = "minilm-l6"
+    max_length: Annotated[int, Meta(ge=8, le=512)] = 128
+    dropout: Fraction = 0.1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    early_stopping: EarlyStopping = EarlyStopping()
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    log_every_steps: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    checkpoint_every_epochs: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    checkpoint_every_seconds: Annotated[float, Meta(gt=0, le=86_400)] | None = 120.0
+
+
+Settings = Hyperparameters | TextHyperparameters
+
+
+class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="algorithm"):
+    """`parameters` of a job of kind `training`, told apart by `algorithm`."""
+
+
+class ImageTraining(TrainingParameters, frozen=True, kw_only=True, tag="image-classification"):
+    """A classifier of images, from random weights."""
+
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
-def read_parameters(parameters: dict[str, Any]) -> TrainingParameters:
+class TextTraining(TrainingParameters, frozen=True, kw_only=True, tag="text-classification"):
+    """A classifier of texts, from a pretrained encoder."""
+
+    hyperparameters: TextHyperparameters = TextHyperparameters()
+
+
+def read_parameters(parameters: dict[str, Any]) -> ImageTraining | TextTraining:
     """Checked parameters; raises JobError (user_code) that names the field and its bound."""
     try:
-        return msgspec.convert(parameters, TrainingParameters)
+        return msgspec.convert(parameters, ImageTraining | TextTraining)
     except msgspec.ValidationError as error:
         raise JobError(
             "user_code",

@@ -1,9 +1,13 @@
-"""The artifact of a training: weights, an ONNX graph that needs no preprocessing, and its signature.
+"""The artifact of a training: weights, an ONNX graph that needs no preprocessing but tokenizing, and its signature.
 
 `model.safetensors` holds the state of the model as trained. `model.onnx` is for inference: batch
 normalisation folded, one file, batch size free. Its input `image` is uint8 [N, C, H, W] as decoded from the
 file (0 to 255, gray or RGB); the graph multiplies by 1/255 itself. Its output `logits` is float32 [N,
 classes]; softmax makes probabilities of them. `signature.json` says so to machines.
+
+Of a text classifier the input is `input_ids`, int64 [N, L], 0 where there is no token; `tokenizer.json` beside the
+model makes them of a text, and the signature's `preprocessing.tokenizer` says how: the file, the input, and the length
+to cut at.
 """
 
 import contextlib
@@ -11,6 +15,7 @@ import io
 import logging
 import warnings
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,35 +28,43 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worker.jobprocess import JobError
-from worker.training.models import Architecture, SmallCnn
+from worker.training.encoders import TOKENIZER, EncoderArchitecture
+from worker.training.models import Architecture
+from worker.training.tasks import Classifier
 
 OPSET = 20
 INPUT = "image"
+TOKENS = "input_ids"
 OUTPUT = "logits"
 TOLERANCE = 1e-3
 """Largest difference of a logit between torch and ONNX Runtime, both fp32."""
 
 
 class Inference(nn.Module):
-    """What is exported: uint8 [N, C, H, W] → logits float32 [N, classes]."""
+    """What is exported: uint8 [N, C, H, W] or tokens int64 [N, L] → logits float32 [N, classes]."""
 
-    def __init__(self, model: SmallCnn) -> None:
+    def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
         """Preprocessing and model."""
-        logits: Tensor = self.model(image.to(torch.float32) * (1 / 255))
+        logits: Tensor = self.model(image.to(torch.float32) * (1 / 255) if image.dtype == torch.uint8 else image)
         return logits
 
 
 def export_artifact(
-    folder: Path, model: SmallCnn, architecture: Architecture, classes: list[str], images: NDArray[np.uint8]
+    folder: Path,
+    model: Classifier,
+    architecture: Architecture | EncoderArchitecture,
+    classes: list[str],
+    images: NDArray[Any],
+    tokenizer: bytes | None = None,
 ) -> None:
     """Write the artifact of `model` (on the CPU) to `folder`.
 
-    `images`, uint8 [N, C, H, W], are real ones to compare on; raises JobError (platform) where ONNX Runtime
-    and torch differ.
+    `images` (or tokens), as in `Split`, are real ones to compare on; `tokenizer`: of a text classifier. Raises
+    JobError (platform) where ONNX Runtime and torch differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
@@ -62,11 +75,16 @@ def export_artifact(
     inference.model.fuse()
     write_onnx(inference, folder / "model.onnx", images[:2])
     compare(inference, folder / "model.onnx", images)
-    (folder / "signature.json").write_bytes(msgspec.json.format(msgspec.json.encode(signature(architecture, classes))))
+    said = signature(architecture, classes)
+    (folder / "signature.json").write_bytes(msgspec.json.format(msgspec.json.encode(said)))
+    if tokenizer is not None:
+        (folder / TOKENIZER).write_bytes(tokenizer)
 
 
-def write_onnx(inference: Inference, path: Path, example: NDArray[np.uint8]) -> None:
-    """Export with a free batch size, weights inside the file."""
+def write_onnx(inference: Inference, path: Path, example: NDArray[Any]) -> None:
+    """Export with a free batch size (and length of tokens), weights inside the file."""
+    texts = example.dtype == np.int64
+    free = {0: torch.export.Dim("batch", min=1)} | ({1: torch.export.Dim("length", min=1, max=512)} if texts else {})
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # The exporter warns of torch's own internals and prints its stages: no news to the job's owner.
         warnings.simplefilter("ignore")
@@ -75,9 +93,9 @@ def write_onnx(inference: Inference, path: Path, example: NDArray[np.uint8]) -> 
             inference,
             (torch.from_numpy(example),),
             dynamo=True,
-            input_names=[INPUT],
+            input_names=[TOKENS if texts else INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1)}},
+            dynamic_shapes={"image": free},
             opset_version=OPSET,
             verbose=False,
         )
@@ -87,40 +105,68 @@ def write_onnx(inference: Inference, path: Path, example: NDArray[np.uint8]) -> 
 
 
 @torch.no_grad()
-def compare(inference: Inference, path: Path, images: NDArray[np.uint8]) -> None:
+def compare(inference: Inference, path: Path, images: NDArray[Any]) -> None:
     """ONNX Runtime answers as torch does, alone and in a batch; else JobError (platform)."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     expected = inference(torch.from_numpy(images)).numpy()
     for batch, wanted in ((images, expected), (images[:1], expected[:1])):
-        (answered,) = session.run([OUTPUT], {INPUT: batch})
+        (answered,) = session.run([OUTPUT], {session.get_inputs()[0].name: batch})
         difference = float(np.abs(answered - wanted).max())
         if answered.shape != wanted.shape or difference > TOLERANCE * max(1.0, float(np.abs(wanted).max())):
             raise JobError("platform", f"The exported model differs from the trained one by {difference:g} in a logit.")
 
 
-def signature(architecture: Architecture, classes: list[str]) -> dict[str, Any]:
-    """Content of `signature.json`; datatypes in the Open Inference Protocol's names, -1 = free batch size."""
+def signature(architecture: Architecture | EncoderArchitecture, classes: list[str]) -> dict[str, Any]:
+    """Content of `signature.json`; datatypes in the Open Inference Protocol's names, -1 = free size."""
+    of_kind = _text_part(architecture) if isinstance(architecture, EncoderArchitecture) else _image_part(architecture)
     return {
         "format": "onnx",
         "precision": "fp32",
-        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *architecture.image_shape]}],
+        **of_kind,
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, architecture.classes]}],
         "classes": classes,
+        "postprocessing": {
+            "classes": "argmax over the last axis",
+            "probabilities": "softmax over the last axis",
+        },
+        "versions": {"torch": str(torch.__version__), "onnxruntime": ort.__version__, "opset": OPSET},
+    }
+
+
+def _image_part(architecture: Architecture) -> dict[str, Any]:
+    return {
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *architecture.image_shape]}],
         "preprocessing": {
             "layout": "NCHW",
             "colour": "RGB" if architecture.image_shape[0] == 3 else "grayscale",  # noqa: PLR2004 - red, green, blue
             "range": [0, 255],
             "inside_the_model": "multiplication by 1/255",
         },
-        "postprocessing": {
-            "classes": "argmax over the last axis",
-            "probabilities": "softmax over the last axis",
-        },
         "architecture": {
             "name": architecture.name,
             "width": architecture.width,
             "hidden": architecture.hidden,
             "dropout": architecture.dropout,
+        }
+        | ({"channels": list(architecture.channels)} if architecture.channels else {}),
+    }
+
+
+def _text_part(architecture: EncoderArchitecture) -> dict[str, Any]:
+    return {
+        "inputs": [{"name": TOKENS, "datatype": "INT64", "shape": [-1, -1]}],
+        "preprocessing": {
+            "tokenizer": {
+                "file": TOKENIZER,
+                "input": TOKENS,
+                "max_length": architecture.max_length,
+                "padding": 0,
+            },
         },
-        "versions": {"torch": str(torch.__version__), "onnxruntime": ort.__version__, "opset": OPSET},
+        "architecture": {
+            "name": architecture.name,
+            "max_length": architecture.max_length,
+            "dropout": architecture.dropout,
+            **asdict(architecture.shape),
+        },
     }

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.training.images import ImageDataset, Split
+from worker.training.images import Dataset, Split
 
 FILE = "evaluation.json"
 MAX_CLASSES = 200
@@ -59,8 +59,8 @@ class EvaluationFile(msgspec.Struct, frozen=True, kw_only=True):
     """Content of `evaluation.json`.
 
     matrix: counts by [truth][prediction] in the order of `classes`. With more than `MAX_CLASSES` classes both are
-    empty, and `per_class` has those with the lowest f1. mistakes: the worst, most confident first; `mistake_count`
-    counts all.
+    empty, and `per_class` has those with the lowest f1. mistakes: the worst, most confident first, of images that are
+    files; `mistake_count` counts all.
     """
 
     format: int = 1
@@ -99,7 +99,7 @@ class Findings:
         self._seen = 0
 
     @classmethod
-    def of(cls, dataset: ImageDataset) -> "Findings":
+    def of(cls, dataset: Dataset) -> "Findings":
         """Those of the dataset's held-out split."""
         name = held_out(dataset.splits)
         return cls(name, dataset.splits[name], dataset.classes)
@@ -131,7 +131,7 @@ class Findings:
             matrix=self._matrix.tolist() if small else [],
             per_class=figures if small else sorted(figures, key=lambda one: one.f1)[:MAX_CLASSES],
             mistake_count=self._seen - right,
-            mistakes=[self._mistake(one) for one in self._worst],
+            mistakes=[self._mistake(one) for one in self._worst] if self._split.files else [],
         )
 
     def write(self, folder: Path) -> EvaluationFile:

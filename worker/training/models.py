@@ -21,7 +21,10 @@ WIDEST = 256
 
 @dataclass(frozen=True)
 class Architecture:
-    """What fixes the shape of a model: enough to build it again around saved weights."""
+    """What fixes the shape of a model: enough to build it again around saved weights.
+
+    channels: of each convolution, where pruning has left other numbers than `width` doubled again and again.
+    """
 
     name: str
     image_shape: tuple[int, int, int]
@@ -29,6 +32,7 @@ class Architecture:
     width: int
     hidden: int
     dropout: float
+    channels: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, hyperparameters: Hyperparameters, image_shape: tuple[int, int, int], classes: int) -> "Architecture":
@@ -58,11 +62,12 @@ class SmallCnn(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         channels, height, width = architecture.image_shape
-        out = architecture.width
+        pruned = architecture.channels
+        out = pruned[0] if pruned else architecture.width
         blocks: list[Block] = [Block(channels, out, kernel=5, stride=2)]
         height, width = -(-height // 2), -(-width // 2)
         while len(blocks) < FEWEST_BLOCKS or max(height, width) > LARGEST_MAP:
-            channels, out = out, min(2 * out, max(out, WIDEST))
+            channels, out = out, pruned[len(blocks)] if pruned else min(2 * out, max(out, WIDEST))
             blocks.append(Block(channels, out, kernel=3, stride=1))
             height, width = max(1, height // 2), max(1, width // 2)
         self.blocks = nn.Sequential(*blocks)

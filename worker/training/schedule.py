@@ -2,13 +2,13 @@
 
 import math
 
-from worker.training.config import Hyperparameters
+from worker.training.config import Settings
 
 FIRST_DIVISOR = 25.0
 LAST_DIVISOR = 1e4
 
 
-def learning_rate(hyperparameters: Hyperparameters, step: int, total_steps: int) -> float:
+def learning_rate(hyperparameters: Settings, step: int, total_steps: int) -> float:
     """Rate for the `step`-th of `total_steps` steps, counted from 1.
 
     one-cycle: cosine up from a 25th during the warm-up, cosine down to a ten-thousandth of that (Smith and

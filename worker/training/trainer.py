@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.jobprocess import JobError, JobProcess, JobStopped
-from worker.training.augmentation import build_augmentation
 from worker.training.batches import DeviceSplit
 from worker.training.checkpoint import (
     CheckpointWriter,
@@ -19,14 +18,14 @@ from worker.training.checkpoint import (
     restore_random_state,
     seed_random,
 )
-from worker.training.config import Hyperparameters
+from worker.training.config import Settings
 from worker.training.eager import EagerAdamW, EagerSGD, without_compiler
 from worker.training.evaluation import Evaluation, evaluate
-from worker.training.images import ImageDataset
+from worker.training.images import Dataset
 from worker.training.metrics import MetricRecorder
-from worker.training.models import Architecture, SmallCnn
-from worker.training.precision import Compute, configure_backends, threads_for
+from worker.training.precision import Compute, configure_backends
 from worker.training.schedule import learning_rate
+from worker.training.tasks import Built, Classifier, task_of
 
 Weights = dict[str, Tensor]
 
@@ -45,28 +44,35 @@ class Position:
 
 
 class Trainer:
-    """One training of one model. `advance` and `step` are public: benchmarks run the very same loop."""
+    """One training of a new model, or of one that is `built` already.
+
+    `advance` and `step` are public: benchmarks run the very same loop.
+    """
 
     def __init__(
-        self, process: JobProcess, settings: Hyperparameters, dataset: ImageDataset, compute: Compute | None = None
+        self,
+        process: JobProcess,
+        settings: Settings,
+        dataset: Dataset,
+        compute: Compute | None = None,
+        built: Built | None = None,
     ) -> None:
         self.settings = settings
         self.compute = compute or Compute.choose(settings.precision)
-        self.architecture = Architecture.of(settings, dataset.image_shape, len(dataset.classes))
-        _, height, width = dataset.image_shape
-        batch_values = settings.batch_size * height * width * settings.width
-        configure_backends(self.compute.device, threads_for(batch_values, process.spec.cpu_count))
+        device = self.compute.device
+        self.task = task_of(settings, dataset)
+        self.architecture = built.architecture if built else self.task.architecture
+        configure_backends(device, self.task.threads(process.spec.cpu_count))
         without_compiler()
         seed_random(settings.seed)
-        device = self.compute.device
-        self.model = self.architecture.build().to(device)
+        self.model: Classifier = (built.model if built else self.architecture.build()).to(device)
         # On a CPU and on tensor cores alike, convolutions are fastest with the channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         # A fused SGD whose first step is skipped, as one that overflows is, takes its momentum from memory that
         # nobody has written. Unfused, the scaler does not call it at all.
         self.optimizer = _optimizer(self.model, settings, fused_sgd=not self.compute.scales_gradients)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.compute.scales_gradients)
-        self.augmentation = build_augmentation(settings.augmentation, dataset.image_shape).to(device)
+        self.augmentation = self.task.augmentation().to(device)
         self.training = DeviceSplit(dataset.splits["train"], device)
         self.validation = DeviceSplit(dataset.splits["validation"], device)
         self.batch_size = min(settings.batch_size, self.training.count)
@@ -80,8 +86,7 @@ class Trainer:
         self._recorder = MetricRecorder(process)
         self.checkpoints = CheckpointWriter(process.work_folder, process.checkpoint_written, self._no_room)
         self._started_at = self._told_at = self._checkpoint_at = time.monotonic()
-        self._told_step = 0
-        self._written_step = -1
+        self._told_step, self._written_step = 0, -1
 
     def train(self) -> None:
         """Train to the end, or to early stopping; afterwards `best_weights` are there.
@@ -108,7 +113,9 @@ class Trainer:
         """One optimizer step on the images at `indices`, int64 [batch]."""
         images, labels = self.training.batch(indices)
         with torch.no_grad():
-            images = self.augmentation(images).contiguous(memory_format=torch.channels_last)
+            images = self.augmentation(images)
+            if images.ndim == 4:  # noqa: PLR2004 - images, not tokens
+                images = images.contiguous(memory_format=torch.channels_last)
         with self.compute.autocast():
             logits = self.model(images)
             loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
@@ -220,7 +227,7 @@ class Trainer:
         folder = self._process.checkpoint_folder
         device = f"{self.compute.device.type}, {self.compute.precision}"
         self._process.log(
-            f"{self.training.count} images to train on, {self.validation.count} to validate on, "
+            f"{self.training.count} {self.task.items} to train on, {self.validation.count} to validate on, "
             f"{self._classes} classes; {self.settings.epochs} epochs of {self.steps_per_epoch} steps; "
             f"{device}."
         )
@@ -293,7 +300,7 @@ class Trainer:
         self._written_step = self.position.step
 
 
-def _optimizer(model: SmallCnn, settings: Hyperparameters, *, fused_sgd: bool) -> torch.optim.Optimizer:
+def _optimizer(model: Classifier, settings: Settings, *, fused_sgd: bool) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return EagerSGD(
             model.parameters(),
