@@ -63,5 +63,6 @@ def test_api_and_worker_agree(api: type[BaseModel], worker: type[msgspec.Struct]
 def test_what_the_api_sends_the_worker_reads() -> None:
     sent = training_schemas.Hyperparameters(epochs=3, width=8).model_dump(mode="json")
     read = training.read_parameters({"algorithm": "image-classification", "hyperparameters": sent})
+    assert isinstance(read.hyperparameters, training.Hyperparameters)
     assert (read.hyperparameters.epochs, read.hyperparameters.width) == (3, 8)
     assert compression.read_parameters(compression_schemas.CompressionParameters().model_dump(mode="json"))

@@ -18,6 +18,7 @@ from tests.gpu.gratings import gratings
 from worker.jobprocess import JobProcess, JobStopped
 from worker.training.config import read_parameters
 from worker.training.evaluation import evaluate
+from worker.training.models import SmallCnn
 from worker.training.precision import Compute
 from worker.training.trainer import Trainer
 
@@ -60,6 +61,7 @@ def test_every_precision_learns_and_computes_in_its_own_format(
 ) -> None:
     trainer = build(tmp_path, SETTINGS | {"precision": precision})
     seen: list[torch.dtype] = []
+    assert isinstance(trainer.model, SmallCnn)
     handle = trainer.model.blocks[0].register_forward_hook(lambda _module, _inputs, maps: seen.append(maps.dtype))
     trainer.train()
     handle.remove()
