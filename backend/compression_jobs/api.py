@@ -8,6 +8,7 @@ from backend.compression_jobs.estimates import estimate_compression
 from backend.compression_jobs.schemas import CompressionEstimateRead, CompressionEstimateRequest, CompressionJobCreate
 from backend.core.http import Transaction, Writer
 from backend.core.problems import raises
+from backend.datasets import service as datasets
 from backend.datasets.errors import DatasetKindUnusable, DatasetVersionNotFound
 from backend.fleet.errors import InstanceTypeUnknown
 from backend.jobs.api import job_read
@@ -38,13 +39,15 @@ def create_compression_job(session: Transaction, principal: Writer, body: Compre
     return job_read(service.start_compression(session, principal, body))
 
 
-@router.post("/compression-jobs/estimate", responses=raises(ProjectNotFound, InstanceTypeUnknown, ModelVersionNotFound))
+@router.post("/compression-jobs/estimate", responses=raises(ProjectNotFound, InstanceTypeUnknown, ModelVersionNotFound, DatasetVersionNotFound))
 def estimate_compression_job(
     session: Transaction, principal: Writer, body: CompressionEstimateRequest
 ) -> CompressionEstimateRead:
     """Time and price of a compression job before it is started, from those that ran and the price in force."""
     get_project(session, principal.scope, body.project_id)
     registry.get_version(session, principal.scope, body.model_version_id)
+    if body.dataset_version_id is not None:
+        datasets.get_version(session, principal.scope, body.dataset_version_id)
     found = estimate_compression(
         session,
         principal.scope,

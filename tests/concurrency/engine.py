@@ -8,7 +8,7 @@ from backend.core import queue, wire
 from backend.core.queue import Lease
 from backend.datasets.service import record_blob
 from backend.endpoints.models import UsageSegment, VariantTraffic
-from backend.fleet.models import Assignment, Hold, Instance, Report
+from backend.fleet.models import Assignment, Hold, Instance, Report, UtilisationChunk
 from backend.jobs.models import Attempt, Checkpoint, Job, LogChunk, MetricChunk
 from backend.projects.models import Project
 from backend.registry.errors import ModelNameTaken
@@ -69,6 +69,7 @@ def one_instance(place: Place, count: int) -> None:
     "uq_reports_assignment_id_epoch_seq",
     "uq_log_chunks_attempt_id_epoch_seq",
     "uq_metric_chunks_attempt_id_epoch_seq_name",
+    "uq_utilisation_chunks_assignment_id_epoch_seq",
 )
 def reports(place: Place, count: int) -> None:
     """An agent that heard no answer sends the same again, and again."""
@@ -79,6 +80,16 @@ def reports(place: Place, count: int) -> None:
         wire.Logs(lines=["hello"], times=[1.0]),
         wire.Metrics(series=[wire.MetricSeries(name="loss", steps=[1], values=[0.5], times=[1.0])]),
         wire.Progress(step=1, total_steps=2, phase="x"),
+        wire.Utilisation(
+            cpu_count=2.0,
+            memory_limit_bytes=1 << 30,
+            times=[1.0],
+            spans=[1.0],
+            cpu_cores=[0.5],
+            memory_bytes=[1e6],
+            read_bytes_per_second=[0.0],
+            written_bytes_per_second=[0.0],
+        ),
     ]
     said = wire.SyncRequest(
         reports=[
@@ -89,6 +100,7 @@ def reports(place: Place, count: int) -> None:
     replies = at_once([lambda: hand.send(said)] * count)
     assert [reply.accepted for reply in replies] == [{assignment.id: len(bodies)}] * count
     assert (place.count(Report), place.count(LogChunk), place.count(MetricChunk)) == (2, 1, 1)
+    assert place.count(UtilisationChunk) == 1
 
 
 @races("uq_checkpoints_attempt_id_step")

@@ -28,6 +28,8 @@ from tests.fixtures.platform import ON_PLATFORM, RunningPlatform, Tenancy
 pytestmark = ON_PLATFORM
 
 PARAMETER = re.compile(r"\{(\w+)\}")
+OPERATORS = "/api/v1/admin/"
+NOBODY = "01a20000-0000-7000-8000-000000000000"
 NOT_AN_ID = {"kind", "month", "number", "name"}
 """Path parameters that name nothing of an organization by themselves."""
 CONFIG = {
@@ -195,10 +197,26 @@ def _filled(template: Any, ids: dict[str, str], path: str = "") -> Any:
     return json.loads(written)
 
 
+def _tenants(client: httpx2.Client) -> list[tuple[str, str]]:
+    """What is a tenant's own: the operators' routes belong to none, and are closed to every key."""
+    return [(method, path) for method, path in _operations(client) if not path.startswith(OPERATORS)]
+
+
+def test_the_operators_routes_are_closed_to_every_organizations_keys(
+    first: httpx2.Client, rival: httpx2.Client
+) -> None:
+    closed = [(method, path) for method, path in _operations(first) if path.startswith(OPERATORS)]
+    assert len(closed) > 3
+    for method, path in closed:
+        for client in (first, rival):
+            answer = client.request(method, PARAMETER.sub(NOBODY, path), json={})
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (method, path, answer.text)
+
+
 def test_every_route_answers_404_to_another_organizations_ids(
     first: httpx2.Client, rival: httpx2.Client, theirs: dict[str, str], mine: dict[str, str]
 ) -> None:
-    addressed = [(method, path) for method, path in _operations(first) if set(PARAMETER.findall(path)) - NOT_AN_ID]
+    addressed = [(method, path) for method, path in _tenants(first) if set(PARAMETER.findall(path)) - NOT_AN_ID]
     assert len(addressed) > 35
     wrong = {}
     for owner, stranger, ids in ((first, rival, theirs), (rival, first, mine)):
@@ -234,7 +252,7 @@ def test_no_list_tells_of_another_organization(
     secrets = {value for name, value in theirs.items() if name not in NOT_AN_ID | {"sha256"}}
     secrets |= {"tiny-digits", "penmanship", platform.owner["organization_id"]}
     told = 0
-    for method, path in _operations(first):
+    for method, path in _tenants(first):
         if method == "GET" and not PARAMETER.findall(path) and "openapi" not in path:
             answer = rival.get(path)
             assert answer.status_code == 200, (path, answer.text)
@@ -258,11 +276,12 @@ def test_names_taken_elsewhere_are_free(platform: RunningPlatform, other: Tenanc
 def test_the_gateway_knows_no_endpoint_of_another_organization(
     platform: RunningPlatform, other: Tenancy, served_digits: ServedDigits
 ) -> None:
-    for address in ("/v2/models/{}/infer", "/endpoints/{}/invocations"):
+    for address, absent in (("/v2/models/{}/infer", 404), ("/endpoints/{}/invocations", 400)):
         status, said = _ask(platform, other.api_key, address.format(served_digits.name))
-        assert status == 404
+        assert status == absent
+        assert "there is no endpoint" in said
         unknown = _ask(platform, other.api_key, address.format("never-was"))
-        assert unknown == (404, said.replace(served_digits.name, "never-was")), "it tells no more than of none"
+        assert unknown == (absent, said.replace(served_digits.name, "never-was")), "it tells no more than of none"
 
 
 def _ask(platform: RunningPlatform, api_key: str, address: str) -> tuple[int, str]:
