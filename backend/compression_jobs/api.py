@@ -39,7 +39,10 @@ def create_compression_job(session: Transaction, principal: Writer, body: Compre
     return job_read(service.start_compression(session, principal, body))
 
 
-@router.post("/compression-jobs/estimate", responses=raises(ProjectNotFound, InstanceTypeUnknown, ModelVersionNotFound, DatasetVersionNotFound))
+@router.post(
+    "/compression-jobs/estimate",
+    responses=raises(ProjectNotFound, InstanceTypeUnknown, ModelVersionNotFound, DatasetVersionNotFound),
+)
 def estimate_compression_job(
     session: Transaction, principal: Writer, body: CompressionEstimateRequest
 ) -> CompressionEstimateRead:

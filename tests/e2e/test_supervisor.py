@@ -46,8 +46,9 @@ def test_it_listens_on_three_ports_of_this_host_alone(platform: RunningPlatform)
     for process in platform.processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             heard |= {one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN}
-    heard = {(host.removeprefix("::ffff:"), port) for host, port in heard}  # gRPC writes this address as one of IPv6
-    assert heard == {("127.0.0.1", port) for port in (platform.api_port, platform.gateway_port, platform.grpc_port)}
+    # gRPC writes this address as one of IPv6.
+    addresses = {(host.removeprefix("::ffff:"), port) for host, port in heard}
+    assert addresses == {("127.0.0.1", port) for port in (platform.api_port, platform.gateway_port, platform.grpc_port)}
 
 
 def test_a_busy_port_is_named_with_the_option_that_changes_it(new_platform: Callable[[], RunningPlatform]) -> None:
