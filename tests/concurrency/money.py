@@ -148,6 +148,6 @@ def first_boots(place: Place, count: int) -> None:
     assert settings.database.controller_url is not None
     database = Database(make_engine(settings.database.controller_url.get_secret_value(), pool_size=1))
     with database.unit_of_work() as session:
-        for model in (Organization, Quota, Gateway):
-            assert session.scalar(select(func.count()).select_from(model)) == 1
+        for model, rows in ((Organization, 1), (Quota, 1), (Gateway, 2)):  # a gateway for HTTP, one for gRPC
+            assert session.scalar(select(func.count()).select_from(model)) == rows
     database.dispose()
