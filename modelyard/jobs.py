@@ -40,7 +40,7 @@ class Jobs(Room):
         return found["items"]
 
     def checkpoints(self, job_id: str) -> Sequence[dict[str, Any]]:
-        """What it can resume from, newest first."""
+        """What it can resume from, by step."""
         return list(self._http.get(f"/api/v1/jobs/{job_id}/checkpoints", dict[str, Any])["items"])
 
     def events(self, job_id: str) -> Sequence[dict[str, Any]]:
@@ -166,10 +166,11 @@ class TrainingJobs(Room):
         **options: Any,  # noqa: ANN401 - options of any job
     ) -> TrainingEstimate:
         """What a training would take and cost, from like jobs and the prices in force. Starts nothing."""
+        reads_texts = options.get("algorithm") == "text-classification"
         body = {
             "project_id": project_id,
             "dataset_version_id": dataset_version_id,
-            "hyperparameters": dict(hyperparameters or {}),
+            "text_hyperparameters" if reads_texts else "hyperparameters": dict(hyperparameters or {}),
             "instance_type": instance_type,
             **options,
         }

@@ -76,12 +76,6 @@ def check_sku(session: Session, sku: str) -> None:
         raise SkuUnknown(f"nothing is counted under '{sku}'", field="sku")
 
 
-def check_organization(session: Session, organization_id: UUID) -> None:
-    """`session` reads as the role *operator*. Raises OrganizationNotFound."""
-    if identity_console.find(session, organization_id) is None:
-        raise OrganizationNotFound(f"there is no organization {organization_id}")
-
-
 def find_organization(session: Session, words: str) -> UUID:
     """Of this account id or id. Reads across organizations. Raises OrganizationNotFound."""
     found = identity_console.find_named(session, words)

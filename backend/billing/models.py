@@ -94,6 +94,7 @@ class Charge(Identified, TenantOwned, Timestamped, Base):
             postgresql_include=["project_id", "resource_kind", "resource_id", "amount"],
         ),
         Index("ix_charges_resource", "organization_id", "resource_kind", "resource_id"),
+        Index("ix_charges_sku_until", "sku", "to_at"),
     )
 
     project_id: Mapped[UUID]

@@ -49,7 +49,8 @@ def change_price(
         by=operator.operating,
         charged_after=repository.charged_after_by_anyone,
     )
-    _record(session, operator, made, old)
+    if old is None or made.id != old.id:
+        _record(session, operator, made, old)
     return made
 
 

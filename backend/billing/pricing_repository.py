@@ -111,7 +111,9 @@ def prices_of(session: Session, sku: str) -> Sequence[Price]:
 def charged_after(session: Session, sku: str, moment: datetime) -> bool:
     """Whether any charge of this SKU reaches beyond `moment` (controller: of any tenant)."""
     found = session.scalar(
-        select(Charge.id).where(Charge.sku == sku, or_(Charge.to_at > moment, Charge.from_at >= moment)).limit(1)
+        select(Charge.id)
+        .where(Charge.sku == sku, Charge.to_at >= moment, or_(Charge.to_at > moment, Charge.from_at >= moment))
+        .limit(1)
     )
     return found is not None
 

@@ -104,6 +104,7 @@ def estimate_training(
     context: typer.Context,
     project: ProjectOption,
     dataset: Annotated[str, typer.Option(help="dataset version: id, name:number, or name (the newest)")],
+    algorithm: AlgorithmOption = "image-classification",
     hyperparameter: SetOption = None,
     instance_type: InstanceTypeOption = "local.cpu",
     market: MarketOption = "on-demand",
@@ -117,6 +118,7 @@ def estimate_training(
             lookup.project(client, project).id,
             dataset_version_id=lookup.dataset_version(client, dataset).id,
             hyperparameters=hyperparameters,
+            algorithm=algorithm,
             instance_type=instance_type,
             market=market,
         )

@@ -58,5 +58,6 @@ def estimate_compression_job(
         market=body.market,
         max_runtime_seconds=body.max_runtime_seconds,
         max_attempts=body.max_attempts,
+        keep_alive_seconds=body.keep_alive_seconds,
     )
     return CompressionEstimateRead.model_validate(found)

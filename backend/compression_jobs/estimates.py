@@ -28,7 +28,14 @@ class CompressionEstimate:
 
 
 def estimate_compression(
-    session: Session, scope: Scope, *, instance_type: str, market: Market, max_runtime_seconds: int, max_attempts: int
+    session: Session,
+    scope: Scope,
+    *,
+    instance_type: str,
+    market: Market,
+    max_runtime_seconds: int,
+    max_attempts: int,
+    keep_alive_seconds: int,
 ) -> CompressionEstimate:
     """The median of the newest completed compressions on this instance type, at the price in force.
 
@@ -48,7 +55,7 @@ def estimate_compression(
         seconds=seconds,
         amount=_amount(seconds, unit),
         price_per_second=unit,
-        at_most_amount=_amount(float(max_runtime_seconds * max_attempts), unit),
+        at_most_amount=_amount(float(max_runtime_seconds * max_attempts + keep_alive_seconds), unit),
     )
 
 

@@ -1,12 +1,15 @@
 """Field types that several domains' schemas share: resource names, tags, sizes within the database's types."""
 
 import re
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 MAX_TAGS = 50
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+_YEARS = range(1970, 9999)
+_IN_YEARS = r"^(19[7-9]\d|[2-8]\d{3}|9[0-8]\d{2}|99[0-8]\d|999[0-8])-"
 _KEY_CHARACTERS, _VALUE_CHARACTERS = 128, 256
 
 
@@ -30,6 +33,13 @@ def _check_tags(tags: dict[str, str]) -> dict[str, str]:
 def _written_out(value: object) -> object:
     if isinstance(value, int | float) or (isinstance(value, str) and not _DATE.match(value)):
         raise ValueError("a time is written like 2026-03-01T12:00:00Z")
+    return value
+
+
+def _of_our_years(value: datetime) -> datetime:
+    """What lies further out in some zone is a time that neither Postgres nor Python can read back."""
+    if value.year not in _YEARS:
+        raise ValueError("a time lies within the years 1970 to 9998")
     return value
 
 
@@ -57,7 +67,12 @@ Tags = Annotated[
         }
     ),
 ]
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
-"""A time with its zone, as ISO 8601 text: a number of seconds is none."""
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written_out),
+    AfterValidator(_of_our_years),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _IN_YEARS}),
+]
+"""A time with its zone, as ISO 8601 text of the years 1970 to 9998: a number of seconds is none."""
 Flag = Annotated[bool, Field(strict=True)]
 """true or false, and nothing that could be taken for them."""

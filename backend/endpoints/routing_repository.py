@@ -13,6 +13,8 @@ from backend.endpoints import states
 from backend.endpoints.models import Endpoint, EndpointConfig, Gateway, ProductionVariant, Replica, RouteTable
 from backend.identity.models import ApiKey
 
+LAST_MOMENT = datetime(9998, 12, 31, tzinfo=UTC)
+
 
 def lock_table(session: Session) -> RouteTable:
     """The one row, made where absent, locked: two builders follow each other."""
@@ -62,9 +64,13 @@ def variants(session: Session, config_ids: set[UUID]) -> dict[UUID, list[Product
 def valid_keys(
     session: Session,
 ) -> Sequence[Row[UUID, UUID, bytes, datetime | None, str, list[str]]]:
-    """(organization, id, token hash, expiry, role, scopes) of API keys neither revoked nor expired, by id."""
+    """(organization, id, token hash, expiry, role, scopes) of API keys neither revoked nor expired, by id.
+
+    An expiry that Python cannot read is told as the last one that it can: it must not hold up everybody's table.
+    """
+    expires_at = func.least(ApiKey.expires_at, LAST_MOMENT, type_=ApiKey.expires_at.type).label("expires_at")
     return session.execute(
-        select(ApiKey.organization_id, ApiKey.id, ApiKey.token_hash, ApiKey.expires_at, ApiKey.role, ApiKey.scopes)
+        select(ApiKey.organization_id, ApiKey.id, ApiKey.token_hash, expires_at, ApiKey.role, ApiKey.scopes)
         .where(
             ApiKey.revoked_at.is_(None),
             or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Row, and_, func, select, true
+from sqlalchemy import Row, and_, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import LateralFromClause
 
@@ -51,10 +51,10 @@ def open_instances(session: Session, *, organization_id: UUID | None, after: UUI
             Hold.reason.label("hold_reason"),
             Hold.until_at.label("hold_until"),
             InstanceHeartbeat.received_at.label("heard_at"),
-            *newest.c,
+            *(one for one in newest.c if one.key != "received_at"),
         )
         .outerjoin(Assignment, and_(Assignment.instance_id == Instance.id, Assignment.ended_at.is_(None)))
-        .outerjoin(newest, true())
+        .outerjoin(newest, newest.c.received_at > func.clock_timestamp() - MEASURED_LATELY)
         .outerjoin(Hold, and_(Hold.instance_id == Instance.id, Hold.ended_at.is_(None)))
         .outerjoin(InstanceHeartbeat, InstanceHeartbeat.instance_id == Instance.id)
         .where(Instance.status != states.TERMINATED)
@@ -77,8 +77,9 @@ def _newest_use() -> LateralFromClause:
             *(each[func.array_upper(each, 1)].label(each.key) for each in values),
             chunk.cpu_count,
             chunk.memory_limit_bytes,
+            chunk.received_at,
         )
-        .where(chunk.assignment_id == Assignment.id, chunk.received_at > func.clock_timestamp() - MEASURED_LATELY)
+        .where(chunk.assignment_id == Assignment.id)
         .order_by(chunk.epoch.desc(), chunk.seq.desc())
         .limit(1)
         .lateral("newest_use")

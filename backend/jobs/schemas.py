@@ -10,6 +10,7 @@ from backend.core.fields import ResourceName, Tags
 
 Market = Literal["on-demand", "spot"]
 MAX_RUNTIME_SECONDS = 28 * 86_400
+MAX_KEEP_ALIVE_SECONDS = 3600
 
 
 class JobRequest(BaseModel):
@@ -23,7 +24,9 @@ class JobRequest(BaseModel):
     market: Market = "on-demand"
     max_attempts: Annotated[int, Field(ge=1, le=20, description="tries after interruptions")] = 3
     max_runtime_seconds: Annotated[int, Field(ge=1, le=MAX_RUNTIME_SECONDS)] = 86_400
-    keep_alive_seconds: Annotated[int, Field(ge=0, le=3600, description="warm pool afterwards, billed")] = 0
+    keep_alive_seconds: Annotated[
+        int, Field(ge=0, le=MAX_KEEP_ALIVE_SECONDS, description="warm pool afterwards, billed")
+    ] = 0
     tags: Tags = Field(default_factory=dict)
 
 

@@ -24,7 +24,7 @@ from frontend.views.prices import PriceForm, read_price_room
 
 router = APIRouter(prefix="/admin/prices")
 API_EXAMPLE = """curl -X POST {base}/api/v1/admin/prices -b "modelyard_session=$SESSION" -H "X-Requested-With: curl" \\
-     -H "Content-Type: application/json" -d '{body}'"""
+     -H "Content-Type: application/json" -d {body}"""
 
 
 @router.get("")
@@ -92,7 +92,8 @@ def _room(
 
 def _elsewhere(request: Request, wanted: PriceForm) -> dict[str, str]:
     """The same over the API, and on the machine."""
-    body = json.dumps(wanted.model_dump(mode="json", exclude_none=True))
+    said = wanted.model_dump(mode="json", exclude_none=True) | {"amount": f"{wanted.amount:f}"}
+    body = shlex.quote(json.dumps(said))
     told = ["modelyard admin set-price", wanted.sku, f"{wanted.amount:f}"]
     if wanted.effective_from is not None:
         told.append(f"--from {wanted.effective_from.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")

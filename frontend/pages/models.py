@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.registry import service as registry
+from backend.registry.errors import ModelVersionNotFound
 from backend.registry.schemas import ModelUpdate, Review
 from frontend.figures import document
 from frontend.forms import Form, Typed, parse, typed_lines
@@ -83,10 +84,14 @@ def _review(desk: Desk, model_id: str, chosen: list[str], typed: dict[str, str],
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "This address or form has a wrong value.")
     reason = form.request.reason
     with desk.session() as session:
-        model = registry.get_model(session, desk.scope, parse_id(model_id)).name
+        owner = parse_id(model_id)
+        model = registry.get_model(session, desk.scope, owner).name
 
     def name(session: Session, version_id: UUID) -> str:
-        return f"{model} v{registry.get_version(session, desk.scope, version_id).number}"
+        version = registry.get_version(session, desk.scope, version_id)
+        if version.model_id != owner:
+            raise ModelVersionNotFound(f"there is no model version {version_id}")
+        return f"{model} v{version.number}"
 
     def review(version_id: UUID) -> None:
         with desk.session() as session:

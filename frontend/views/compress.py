@@ -16,7 +16,7 @@ from backend.core.errors import DomainError
 from backend.datasets import service as datasets
 from backend.fleet import service as fleet
 from backend.jobs import service as jobs
-from backend.jobs.schemas import MAX_RUNTIME_SECONDS, Market
+from backend.jobs.schemas import MAX_KEEP_ALIVE_SECONDS, MAX_RUNTIME_SECONDS, Market
 from frontend.forms import Form, parse
 from frontend.views.modelversions import VersionHead
 
@@ -54,6 +54,7 @@ class Shape(BaseModel):
     market: Market = "on-demand"
     max_attempts: int = Field(3, ge=1, le=20)
     max_runtime_seconds: int = Field(86_400, ge=1, le=MAX_RUNTIME_SECONDS)
+    keep_alive_seconds: int = Field(0, ge=0, le=MAX_KEEP_ALIVE_SECONDS)
 
 
 def defaults(session: Session, viewer: Principal, version: VersionHead) -> dict[str, str]:
@@ -97,6 +98,7 @@ def estimate(session: Session, viewer: Principal, typed: Mapping[str, str]) -> C
             market=shape.market,
             max_runtime_seconds=shape.max_runtime_seconds,
             max_attempts=shape.max_attempts,
+            keep_alive_seconds=shape.keep_alive_seconds,
         )
     except DomainError:  # an instance type that is gone: the start says so
         return None

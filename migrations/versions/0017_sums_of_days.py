@@ -41,7 +41,7 @@ KEPT = f"""
         END LOOP;
         RETURN NULL;
     END
-    $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 """
 
 
@@ -74,6 +74,10 @@ def upgrade() -> None:
         "CREATE TRIGGER sum_up AFTER INSERT ON charges REFERENCING NEW TABLE AS added"
         " FOR EACH STATEMENT EXECUTE FUNCTION sum_up_charges()"
     )
+    op.execute("GRANT CREATE ON SCHEMA public TO modelyard_auth")
+    op.execute("REVOKE ALL ON FUNCTION sum_up_charges FROM PUBLIC")
+    op.execute("ALTER FUNCTION sum_up_charges OWNER TO modelyard_auth")
+    op.execute("REVOKE CREATE ON SCHEMA public FROM modelyard_auth")
     op.create_index("ix_jobs_failed", "jobs", ["id"], postgresql_where=sa.text("status = 'failed'"))
     op.drop_index("ix_charges_month", "charges")
     op.create_index(
@@ -91,8 +95,11 @@ def upgrade() -> None:
 
 
 def _secure() -> None:
-    op.execute("GRANT SELECT, INSERT, UPDATE ON charge_days TO modelyard_app")
-    op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON charge_days TO modelyard_controller")
+    """Budgets and holds believe these sums: only the trigger writes them, as a role that nobody logs in as."""
+    op.execute("GRANT SELECT ON charge_days TO modelyard_app")
+    op.execute("GRANT SELECT ON charge_days TO modelyard_controller")
+    op.execute("GRANT SELECT, INSERT, UPDATE ON charge_days TO modelyard_auth")
+    op.execute("CREATE POLICY auth ON charge_days TO modelyard_auth USING (true)")
     op.execute("GRANT SELECT ON charge_days TO modelyard_operator")
     op.execute("ALTER TABLE charge_days ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY tenant ON charge_days TO modelyard_app USING (organization_id = {TENANT})")

@@ -26,7 +26,7 @@ CHARGED_AFTER = """
     AS $$
         SELECT public.operator_is_acting() AND EXISTS (
             SELECT FROM public.charges c
-            WHERE c.sku = priced_sku AND (c.to_at > moment OR c.from_at >= moment))
+            WHERE c.sku = priced_sku AND c.to_at >= moment AND (c.to_at > moment OR c.from_at >= moment))
     $$ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp"""
 """Whether any tenant's charge of a SKU reaches beyond a moment; to an operator only."""
 
@@ -34,6 +34,7 @@ FUNCTIONS = {"operator_is_acting": OPERATOR_IS_ACTING, "operator_charged_after":
 
 
 def upgrade() -> None:
+    op.create_index("ix_charges_sku_until", "charges", ["sku", "to_at"])
     op.add_column("prices", sa.Column("set_by", sa.Text(), nullable=False, server_default="system:seed"))
     op.execute("GRANT SELECT (sku, from_at, to_at) ON charges TO modelyard_auth")
     op.execute("CREATE POLICY auth ON charges FOR SELECT TO modelyard_auth USING (true)")

@@ -11,6 +11,10 @@ import schemathesis
 BEYOND_JSON_SCHEMA = {
     "POST /api/v1/datasets/{dataset_id}/uploads": "a plain file name is one of printable Unicode characters",
     "POST /api/v1/datasets/{dataset_id}/imports": "a plain file name is one of printable Unicode characters",
+    "POST /api/v1/training-jobs": "an algorithm reads its own hyperparameters only",
+    "POST /api/v1/training-jobs/estimate": "an algorithm reads its own hyperparameters only",
+    "POST /api/v1/compression-jobs": "a method, a kind of pruning, or both",
+    "POST /api/v1/compression-jobs/estimate": "a method, a kind of pruning, or both",
     "POST /api/v1/datasets": "a column's name is one of printable Unicode characters",
     "PATCH /api/v1/datasets/{dataset_id}": "a column's name is one of printable Unicode characters",
     "PATCH /api/v1/endpoints/{endpoint_id}/weights": "decimals of a number cannot be bounded",

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from backend.billing.models import Charge, Price, UsageRecord
+from backend.billing.models import Charge, UsageRecord
 from backend.core.crypto import hash_token, new_access_key_id, new_token
 from backend.core.db import Database, Scope, make_engine
 from backend.core.ids import new_account_id, new_id
@@ -38,6 +38,8 @@ def test_an_old_home_is_upgraded_and_boots(new_platform: Callable[[], RunningPla
     assert [project.name for project in client.projects.list()] == ["kept"]
     charge = only(client.costs.charges())
     assert (charge.sku, charge.quantity, charge.amount) == (SKU, Decimal("12.345"), Decimal("0.0012345"))
+    with platform.database("controller").unit_of_work() as session:
+        assert session.scalar(text("SELECT sum(amount) FROM charge_days")) == Decimal("0.0012345")
     schema = client.transport.get("/health/ready", dict[str, str])["schema"]
     assert schema > OLD
     platform.down()
@@ -118,7 +120,14 @@ def _fill(url: str) -> str:
 def _charge(session: Session, project: Project) -> None:
     """12.345 seconds at $0.0001."""
     at = datetime.now(UTC) - timedelta(hours=1)
-    price = Price(id=new_id(), sku=SKU, unit="second", amount=Decimal("0.0001"), description="old", effective_from=at)
+    price_id, unit_price = new_id(), Decimal("0.0001")
+    session.execute(
+        text(
+            "INSERT INTO prices (id, sku, unit, amount, description, effective_from)"
+            " VALUES (:id, :sku, 'second', :amount, 'old', :at)"
+        ),
+        {"id": price_id, "sku": SKU, "amount": unit_price, "at": at},
+    )
     period = {"from_at": at, "to_at": at + timedelta(milliseconds=12_345)}
     resource = {"resource_kind": "job", "resource_id": new_id(), "resource_name": "old-job"}
     owned = {"organization_id": project.organization_id, "project_id": project.id}
@@ -127,18 +136,18 @@ def _charge(session: Session, project: Project) -> None:
         id=new_id(), source_kind="attempt", source_id=new_id(), sku=SKU, quantity=quantity,
         rated_at=at, **owned, **resource, **period,
     )  # fmt: skip
-    session.add_all([price, record])
+    session.add(record)
     session.flush()
     session.add(
         Charge(
             id=new_id(),
             usage_record_id=record.id,
-            price_id=price.id,
+            price_id=price_id,
             sku=SKU,
             quantity=quantity,
             unit="second",
-            unit_price=price.amount,
-            amount=quantity * price.amount,
+            unit_price=unit_price,
+            amount=quantity * unit_price,
             **owned,
             **resource,
             **period,

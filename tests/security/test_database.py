@@ -174,6 +174,8 @@ def test_roles_cannot_become_more(controller_database: Database) -> None:
         "SELECT token_hash FROM gateways",
         "UPDATE prices SET amount = 0",
         "UPDATE charges SET amount = 0",
+        "UPDATE charge_days SET amount = 0",
+        "DELETE FROM charge_days",
         "DELETE FROM charges",
         "DELETE FROM usage_records",
         "UPDATE usage_records SET quantity = 0",

@@ -277,6 +277,7 @@ _COMPLEX = (
 _PNG_HEAD = b"IHDR" + struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)
 _LARGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + _PNG_HEAD + struct.pack(">I", zlib.crc32(_PNG_HEAD))
 _LARGE += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+_SCANS = b"\xff\xd8" + b"\xff\xda" * 101
 INVOCATIONS = [
     invocation(415, "content type 'text/html' is not taken", "text/html", b"<p>"),
     invocation(406, "none of the accepted types 'image/gif' can be given", _JSON, b"[[1,2,3,4]]", Accept="image/gif"),
@@ -297,6 +298,8 @@ INVOCATIONS = [
     invocation(400, "input 'input': 3 elements in 1 rows, where a row is [4]", "text/csv", b"1,2,3"),
     invocation(400, "input 'input' takes no list of rows", "text/csv", b"1,2,3,4", endpoint="fixed"),
     invocation(400, "the request is not valid CSV", "text/csv", b"\xff", "the byte FF"),
+    invocation(413, "a request may have 100000 rows", "text/csv", b"1\n" * 200_001, "more rows than that"),
+    invocation(400, "a picture may have 100 scans", "image/jpeg", _SCANS, "a JPEG of more", endpoint="pictures"),
     invocation(400, "line 1 has a cell that is no FP32", "text/csv", b"1,2,x,4"),
     invocation(400, "the request is not an array of numpy.save", _NPY, _NO_ARRAY, "an array without its end"),
     invocation(400, "an array of complex64 [1] does not fit FP32", _NPY, _COMPLEX, "an array of a complex number"),

@@ -10,7 +10,7 @@ from worker.serving.head import Head
 from worker.serving.relay import Relay
 
 pytestmark = pytest.mark.unit
-GOOD = b"HTTP/1.1 200 OK\r\nX-A: b\r\ncontent-length: 5\r\n\r\nhello"
+GOOD = b"HTTP/1.1 200 OK\r\nX-Accel-Redirect: /b\r\nVary: b\r\ncontent-length: 5\r\n\r\nhello"
 
 
 def asked(method: str = "POST", *, expect: bool = False) -> Head:
@@ -25,7 +25,7 @@ def test_an_answer_passes_however_it_comes(cuts: list[int]) -> None:
     relay = Relay(asked())
     edges = [0, *cuts, len(GOOD)]
     passed = b"".join(relay.feed(GOOD[start:end], keep_alive=True) for start, end in itertools.pairwise(edges))
-    assert passed == b"HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 5\r\n\r\nhello"
+    assert passed == b"HTTP/1.1 200 OK\r\nvary: b\r\ncontent-length: 5\r\n\r\nhello"
     assert relay.complete
     assert relay.reusable
 

@@ -200,7 +200,10 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="utilisation", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            _LOG.exception("the use of an assignment is not measured")
         return self
 
     def __exit__(
@@ -208,7 +211,8 @@ class Sampler:
     ) -> None:
         """Tell what is left; the process may be gone. A look that a driver holds up tells nothing any more."""
         self._over.set()
-        self._thread.join(JOIN_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(JOIN_SECONDS)
         self._muted = self._thread.is_alive()
 
     def _run(self) -> None:

@@ -80,6 +80,9 @@ def _together(model: Model, calls: list[Call]) -> list[tuple[Call, list[Array] |
     outputs = model.run(
         {name: np.concatenate([call.inference.arrays[name] for call in calls]) for name in model.inputs}
     )
+    total = sum(call.inference.items for call in calls)
+    if any(len(output) != total for output in outputs):
+        raise ValueError("the outputs have another number of rows than the batch")  # then each call runs alone
     results: list[tuple[Call, list[Array] | RequestError]] = []
     at = 0
     for call in calls:

@@ -350,18 +350,29 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _end_unread(self, transport: asyncio.Transport, now: float) -> None:
+        """A client that does not read what is left for it must not hold its descriptor for ever."""
+        if not self._slots and now - self._read_at > IDLE_SECONDS + UNREAD_SECONDS:
+            transport.abort()
+
     def tick(self, now: float) -> None:
         """Called each second: end what takes too long."""
         transport = self._transport
-        if self._over or transport is None or transport.is_closing():
+        if self._over or transport is None:
             return
+        if transport.is_closing() or self._going_back:
+            self._end_unread(transport, now)
+        else:
+            self._end_slow(transport, now)
+
+    def _end_slow(self, transport: asyncio.Transport, now: float) -> None:
         if self._linger_until:
             if now > self._linger_until:
                 transport.abort()
         elif self._blocked_at:
             if now - self._blocked_at > UNREAD_SECONDS:
                 transport.abort()
-        elif self._slots or self._going_back:
+        elif self._slots:
             return
         elif self._head is not None or self._unread not in NO_REQUEST:
             limit = HEAD_SECONDS if self._head is None else REQUEST_SECONDS

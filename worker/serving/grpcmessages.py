@@ -34,10 +34,14 @@ TYPED: dict[str, tuple[str, str]] = {
 RAW_ONLY = frozenset({"FP16", "BF16"})
 OURS = frozenset({"binary_data_size", "binary_data_output", "binary_data"})
 LENGTH_BYTES = 4
+TENSORS = 1024
+PIECE = 65_536
 
 
 def infer_body(request: Any) -> tuple[bytes, list[bytes]]:  # noqa: ANN401  generated classes have no types
     """ModelInferRequest → the JSON of a request and its binary tensors; raises RequestError 400."""
+    if max(len(request.inputs), len(request.outputs), len(request.parameters)) > TENSORS:
+        raise RequestError(400, f"a request may have {TENSORS} inputs, outputs and parameters")
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise RequestError(400, f"there are {len(request.inputs)} inputs and {len(raw)} raw_input_contents")
@@ -89,12 +93,17 @@ def _packed(tensor: Any) -> bytes:  # noqa: ANN401  as above
     if not code:
         return b"".join([len(value).to_bytes(LENGTH_BYTES, "little") + value for value in values])
     try:
-        return array(code, values).tobytes()
+        found = array(code)
+        for at in range(0, len(values), PIECE):  # in pieces, between which another thread has its turn
+            found.extend(array(code, values[at : at + PIECE]))
+        return found.tobytes()
     except OverflowError as error:
         raise RequestError(400, f"input {tensor.name!r} ({tensor.datatype}): {error}") from None
 
 
 def _parameters(parameters: Mapping[str, Any], what: str) -> dict[str, object]:
+    if len(parameters) > TENSORS:
+        raise RequestError(400, f"{what} may have {TENSORS} parameters")
     found: dict[str, object] = {}
     for name, value in parameters.items():
         if name.startswith("shared_memory"):
@@ -118,7 +127,7 @@ def infer_response(answer: Answer) -> Any:  # noqa: ANN401  as above
         at = len(text)
         for output in content["outputs"]:
             parameters = output.get("parameters", {})
-            size = parameters["binary_data_size"]
+            size = _size(parameters["binary_data_size"], len(body) - at)
             tensor = response.outputs.add(name=output["name"], datatype=output["datatype"])
             tensor.shape.extend(output["shape"])
             put_parameters(tensor.parameters, parameters)
@@ -127,6 +136,13 @@ def infer_response(answer: Answer) -> Any:  # noqa: ANN401  as above
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReplicaGone(f"the replica's answer cannot be understood: {error!r}") from None
     return response
+
+
+def _size(said: object, left: int) -> int:
+    """A replica's `binary_data_size`; raises ValueError where so much is not there."""
+    if type(said) is not int or not 0 <= said <= left:
+        raise ValueError("binary_data_size does not fit the answer")
+    return said
 
 
 def put_parameters(target: Any, parameters: Mapping[str, object]) -> None:  # noqa: ANN401  as above

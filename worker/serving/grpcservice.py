@@ -48,6 +48,8 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 OK = 200
+HEAVY_BYTES = 256 * 1024
+VERSION_CHARACTERS = 200
 
 Context = Any
 """grpc.aio.ServicerContext, which has no types."""
@@ -139,7 +141,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
     async def _health(self, request: Any, _context: Context) -> Any:  # noqa: ANN401  as above
         """grpc.health.v1: of the whole server ("") and of the inference service."""
         if request.service not in {"", SERVICE.strip("/")}:
-            raise RequestError(404, f"there is no service {request.service!r}")
+            raise RequestError(404, f"there is no service {request.service[:100]!r}")
         serving, not_serving = 1, 2
         return pb.HealthCheckResponse(status=serving if self.is_ready else not_serving)
 
@@ -151,7 +153,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
     def _route(self, caller: Caller, name: str) -> Route:
         route = self.table.routes.get((caller.key.organization_id, name))
         if route is None:
-            raise RequestError(404, f"there is no endpoint {name!r}")
+            raise RequestError(404, f"there is no endpoint {name[:100]!r}")
         return route
 
     async def _infer(self, caller: Caller, request: Any, context: Context) -> Any:  # noqa: ANN401  as above
@@ -162,7 +164,12 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
     async def _infer_once(self, caller: Caller, request: Any) -> Answer:  # noqa: ANN401  as above
         route = self._route(caller, request.model_name)
-        text, data = infer_body(request)
+        if request.ByteSize() > route.max_body_bytes + HEAVY_BYTES:
+            raise RequestError(413, f"the body may have {route.max_body_bytes} bytes")
+        if request.ByteSize() > HEAVY_BYTES:
+            text, data = await asyncio.to_thread(infer_body, request)
+        else:
+            text, data = infer_body(request)
         length = len(text) + sum(map(len, data))
         if length > route.max_body_bytes:
             raise RequestError(413, f"the body may have {route.max_body_bytes} bytes")
@@ -270,6 +277,8 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no type
 
 def _path(name: str, version: str) -> bytes:
     path = f"/v2/models/{quote(name, safe='')}"
+    if len(version) > VERSION_CHARACTERS:
+        raise RequestError(404, f"there is no version {version[:VERSION_CHARACTERS]!r}")
     if version:
         path += f"/versions/{quote(version, safe='')}"
     return path.encode()

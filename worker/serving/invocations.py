@@ -34,7 +34,7 @@ from worker.serving.errors import RequestError
 from worker.serving.head import Head
 from worker.serving.log import log
 from worker.serving.model import Array, Model, Tensor
-from worker.serving.pictures import picture
+from worker.serving.pictures import is_small_png, picture
 from worker.serving.tensors import Inference, flat_values, parse_request
 
 JSON: Final = "application/json"
@@ -44,15 +44,15 @@ NPY: Final = "application/x-npy"
 PICTURES: Final = frozenset({"image/png", "image/jpeg"})
 SAME: Final = {"": JSON, "application/x-ndjson": LINES, "application/jsonl": LINES, "image/jpg": "image/jpeg"}
 LABELS: Final = "labels=true"
-HEAVY_BYTES: Final = 32 * 1024
+ROWS_LIMIT: Final = 100_000
 
 Render = Callable[[list[Array]], tuple[str, bytes]]
 Row = Any
 
 
 def is_heavy(body: bytes, head: Head) -> bool:
-    """Whether reading this body would keep the event loop from others: a picture of some size."""
-    return len(body) > HEAVY_BYTES and _media_type(head.content_type) in PICTURES
+    """Whether reading this body would keep the event loop from others: any picture but a small PNG."""
+    return _media_type(head.content_type) in PICTURES and not is_small_png(body)
 
 
 def parse_invocation(body: bytes, head: Head, model: Model) -> Inference:
@@ -120,10 +120,17 @@ def _from_json(body: bytes, model: Model) -> dict[str, Array]:
 
 
 def _from_lines(body: bytes, model: Model) -> dict[str, Array]:
+    _check_rows(body)
     lines = [line for line in body.splitlines() if line.strip()]
     if not lines:
         raise RequestError(400, "the request has no line")
     return _rows([_json(line, f"line {number}") for number, line in enumerate(lines, 1)], model)
+
+
+def _check_rows(body: bytes) -> None:
+    """A row costs far more than its bytes."""
+    if body.count(b"\n") + body.count(b"\r") > 2 * ROWS_LIMIT:
+        raise RequestError(413, f"a request may have {ROWS_LIMIT} rows")
 
 
 def _json(text: bytes, what: str) -> object:
@@ -166,6 +173,7 @@ def _shape(items: int, count: int, tensor: Tensor) -> list[int]:
 
 def _from_csv(body: bytes, model: Model) -> dict[str, Array]:
     tensor = _only(model)
+    _check_rows(body)
     try:
         lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if line]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -209,7 +217,7 @@ def _read_npy(body: bytes) -> Array:
         if dtype.hasobject or count * dtype.itemsize != len(body) - file.tell():
             count = -1  # as many as there are, which does not fit the shape
         return np.frombuffer(body, dtype, count, file.tell()).reshape(shape, order="F" if by_columns else "C")
-    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+    except Exception as error:  # noqa: BLE001  numpy's reader of heads raises whatever its parser does
         raise RequestError(400, f"the request is not an array of numpy.save: {error}") from None
 
 

@@ -170,7 +170,7 @@ class Gateway:
 
     def _readable(self, waiting: Waiting) -> None:
         try:
-            data = waiting.connection.recv(READ_BYTES)
+            data = waiting.connection.recv(READ_BYTES, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -272,7 +272,7 @@ class Gateway:
     def _send(self, waiting: Waiting, data: bytes) -> bool:
         """Send a short answer; a client that has no room for it is dropped."""
         try:
-            sent = waiting.connection.send(data)
+            sent = waiting.connection.send(data, socket.MSG_DONTWAIT)
         except OSError:
             sent = 0
         if sent != len(data):

@@ -12,6 +12,22 @@ CONTINUE_STATUS = 100
 FIRST_FINAL_STATUS = 200
 WITHOUT_BODY = {204, 304}
 LENGTH_DIGITS = 15
+PASSED = frozenset(
+    {
+        b"allow",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"inference-header-content-length",
+        b"retry-after",
+        b"vary",
+        b"www-authenticate",
+        b"x-amzn-errortype",
+        b"x-amzn-invoked-production-variant",
+        b"x-modelyard-variant",
+    }
+)
+"""What a replica may say to a client: a header of its own could speak to the proxy in front (X-Accel-Redirect)."""
 HOP_BY_HOP = frozenset(
     {
         *(b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization"),
@@ -70,8 +86,8 @@ class Relay:
         self._left = 0 if self._head.method == "HEAD" else length
         self.begun = True
         self.reusable = not any(name == b"connection" and b"close" in value.lower() for name, value in fields)
-        dropped = HOP_BY_HOP | {b"content-length"} if without else HOP_BY_HOP
-        kept = b"".join([b"%b: %b\r\n" % field for field in fields if field[0] not in dropped])
+        passed = PASSED - {b"content-length"} if without else PASSED
+        kept = b"".join([b"%b: %b\r\n" % field for field in fields if field[0] in passed])
         line = answers.connection_header(keep_alive=keep_alive, old_http=self._head.old_http)
         return b"%b\r\n%b%b\r\n" % (raw[: raw.index(b"\r\n")], kept, line)
 

@@ -11,6 +11,7 @@ BF16 has no numpy dtype: its tensors are arrays of their 16 bits (uint16), round
 
 import itertools
 import math
+import reprlib
 from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,10 @@ from worker.serving.model import Array, Model, Tensor
 
 Json = dict[str, Any]
 LENGTH_BYTES = 4
+_quoter = reprlib.Repr()
+_quoter.maxstring = _quoter.maxother = 100
+quoted = _quoter.repr
+"""A value of the client's in a message: never long, never deep."""
 
 
 class Inference:
@@ -106,9 +111,11 @@ def _input(
     name = declared.get("name")
     tensor = model.inputs.get(name) if isinstance(name, str) else None
     if tensor is None:
-        raise RequestError(400, f"unknown input {name!r}; the model takes {list(model.inputs)}")
+        raise RequestError(400, f"unknown input {quoted(name)}; the model takes {list(model.inputs)}")
     if declared.get("datatype") != tensor.datatype:
-        raise RequestError(400, f"input {name!r} has datatype {tensor.datatype}, not {declared.get('datatype')!r}")
+        raise RequestError(
+            400, f"input {name!r} has datatype {tensor.datatype}, not {quoted(declared.get('datatype'))}"
+        )
     shape = _shape(declared.get("shape"), tensor)
     count = math.prod(shape)
     size = _parameters(declared).get("binary_data_size")
@@ -276,7 +283,7 @@ def _outputs(content: Json, model: Model) -> list[tuple[int, bool]]:
     for entry in _list(declared, "outputs"):
         name = _object(entry, "each output").get("name")
         if name not in model.output_names:
-            raise RequestError(400, f"unknown output {name!r}; the model gives {model.output_names}")
+            raise RequestError(400, f"unknown output {quoted(name)}; the model gives {model.output_names}")
         index = model.output_names.index(name)
         wanted[index] = _flag(_parameters(entry), "binary_data", default=by_default)
     return list(wanted.items())

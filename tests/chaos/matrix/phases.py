@@ -13,6 +13,9 @@ REPORTED = JOB.format(
     " WHERE attempts.job_id = jobs.id AND {0})"
 )
 PROGRESS = "reports.kind = 'progress' AND reports.body->>'phase' = '{0}'"
+QUANTIZING = (
+    "reports.kind = 'progress' AND reports.body->>'phase' IN ('compressing', 'writing a candidate, every-layer')"
+)
 ENDPOINTS = "EXISTS (SELECT 1 FROM endpoints WHERE name = %s AND ({0}))"
 CONFIGS = "(SELECT count(*) FROM endpoint_configs WHERE endpoint_id = endpoints.id) >= {0}"
 WRITTEN = {"uploading": ("artifact/signature.json", 1), "gate": ("candidates/*.onnx", 3)}
@@ -28,7 +31,7 @@ SEEN: dict[tuple[str, str], str] = {
     (TRAINING, "exporting"): REPORTED.format(PROGRESS.format("exporting the model")),
     (TRAINING, "ending"): JOB.format("ended_at IS NOT NULL"),
     (COMPRESSION, "starting"): JOB.format("attempt_count > 0"),
-    (COMPRESSION, "quantizing"): REPORTED.format(PROGRESS.format("calibrating and quantizing")),
+    (COMPRESSION, "quantizing"): REPORTED.format(QUANTIZING),
     (COMPRESSION, "registering"): REPORTED.format("reports.kind = 'ended'"),
     (ENDPOINT, "creating"): ENDPOINTS.format("true"),
     (ENDPOINT, "starting"): ENDPOINTS.format(
