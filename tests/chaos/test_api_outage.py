@@ -51,8 +51,8 @@ def check_every_report(platform: RunningPlatform, job: Job) -> None:
               " WHERE a.resource_id = %s", job),
         *rows(platform, "SELECT DISTINCT seq, 'metrics' FROM metric_chunks WHERE job_id = %s", job),
         *rows(platform, "SELECT seq, 'logs' FROM log_chunks WHERE job_id = %s", job),
-        *rows(platform, "SELECT seq, 'utilisation' FROM utilisation_chunks JOIN assignments AS a ON a.id = assignment_id"
-              " WHERE a.resource_id = %s", job),
+        *rows(platform, "SELECT seq, 'utilisation' FROM utilisation_chunks"
+              " JOIN assignments AS a ON a.id = assignment_id WHERE a.resource_id = %s", job),
     ]  # fmt: skip
     assert sorted(seq for seq, _ in told) == list(range(1, last + 1))
     kinds = dict(told)
