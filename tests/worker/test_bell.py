@@ -58,4 +58,6 @@ def test_a_broker_that_is_down_neither_blocks_nor_raises() -> None:
         slowest = max(slowest, time.perf_counter() - began)
     assert slowest < 0.05
     assert until(lambda: outcomes("failed") > failed)
+    for _ in range(10):  # far more at once than may wait: the sender cannot keep up with each of these
+        bell([Doorbell("jobs.control", queue=f"burst-{each}") for each in range(3 * MAX_WAITING)])
     assert outcomes("dropped") > dropped, "a bounded number waits"
