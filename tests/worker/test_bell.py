@@ -56,7 +56,7 @@ def test_a_broker_that_is_down_neither_blocks_nor_raises() -> None:
         began = time.perf_counter()
         bell([Doorbell("jobs.control", queue=f"q{number}-{each}") for each in range(2 * MAX_WAITING // 20)])
         slowest = max(slowest, time.perf_counter() - began)
-    assert slowest < 0.05
+    assert slowest < 0.3, "a broker that is asked and is not there takes 0.6 s"
     assert until(lambda: outcomes("failed") > failed)
     for _ in range(10):  # far more at once than may wait: the sender cannot keep up with each of these
         bell([Doorbell("jobs.control", queue=f"burst-{each}") for each in range(3 * MAX_WAITING)])
