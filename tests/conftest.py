@@ -15,13 +15,20 @@ pytest_plugins = (
 
 ON_PLATFORM = ("tests/e2e/", "tests/chaos/")
 """Folders whose tests share one running platform."""
+ONE_READER = "tests/docs/test_blocks.py"
+"""The pages of the documentation, each of which uses what the ones before it made."""
 
 
 class OnePlatform(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
-    """Tests on the running platform go to one process, one by one; any other test goes wherever there is room."""
+    """Tests on the running platform go to one process, one by one, as do the documentation's pages.
+
+    Any other test goes wherever there is room.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "platform" if nodeid.startswith(ON_PLATFORM) else nodeid
+        if nodeid.startswith(ON_PLATFORM):
+            return "platform"
+        return "pages" if nodeid.startswith(ONE_READER) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
