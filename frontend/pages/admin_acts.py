@@ -3,6 +3,7 @@
 Each act is done in the organization it concerns and stands in its audit; the operator's own role there does not count.
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from uuid import UUID
 
@@ -63,6 +64,11 @@ def show_organization(
     return pages.respond(request, "admin/organization.html", console_frame(platform, viewer, **context))
 
 
+def _refused(request: Request, pages: Pages, framed: Mapping[str, object]) -> Response:
+    """The organization's page again, with what is wrong beside the form that was sent."""
+    return pages.respond(request, "admin/organization.html", framed, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
 @router.post("/organizations/{organization_id}/quotas", dependencies=[FromOurPage])
 def set_quota(
     request: Request,
@@ -87,8 +93,7 @@ def set_quota(
         except DomainError as error:
             form.errors["instance_type"] = f"{error.detail[:1].upper()}{error.detail[1:]}."
     context = _organization(back, viewer, found) | {"quota": form}
-    framed = console_frame(platform, viewer, **context)
-    return pages.respond(request, "admin/organization.html", framed, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return _refused(request, pages, console_frame(platform, viewer, **context))
 
 
 @router.post("/organizations/{organization_id}/rate", dependencies=[FromOurPage])
@@ -107,8 +112,7 @@ def set_rate(
     _exists(back, found)
     if form.request is None:
         context = _organization(back, viewer, found) | {"rate": form}
-        framed = console_frame(platform, viewer, **context)
-        return pages.respond(request, "admin/organization.html", framed, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _refused(request, pages, console_frame(platform, viewer, **context))
     with back.within(found) as session:
         identity.set_request_rate(session, viewer.operating, Scope(found), form.request.requests_per_minute)
     said = pages.say(request, "The request rate was changed. It counts within a minute.")
@@ -131,8 +135,7 @@ def suspend(
     _exists(back, found)
     if form.request is None:
         context = _organization(back, viewer, found) | {"suspension": form}
-        framed = console_frame(platform, viewer, **context)
-        return pages.respond(request, "admin/organization.html", framed, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _refused(request, pages, console_frame(platform, viewer, **context))
     with back.within(found) as session:
         budgets.suspend(session, viewer, Scope(found), form.request.reason)
     said = pages.say(request, "New spending of this organization is stopped.")
