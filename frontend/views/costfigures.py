@@ -25,6 +25,11 @@ Say = Callable[..., str]
 """A sentence in the reader's language; see `Renderer.say`."""
 
 
+def in_words(amount: Decimal) -> str:
+    """US dollars in a sentence: cents, and below a dollar four decimals, as money stands elsewhere on the page."""
+    return f"{amount:.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:.4f}"
+
+
 def days_of(filters: Filters, until: date) -> list[date]:
     """Every day of a period, up to and with `until`."""
     assert filters.from_at is not None  # noqa: S101 - a month has bounds
@@ -71,9 +76,9 @@ def by_day(session: Session, scope: Scope, month: str, project_id: UUID | None, 
         unit="usd",
         x=[str(day) for day in days],
         series=layers(rows, days, name, say("Others")) if total else (),
-        note=say("Together USD %(total)s on %(days)s days with charges.", total=f"{total:.2f}", days=_count(rows))
+        note=say("Together USD %(total)s on %(days)s days with charges.", total=in_words(total), days=_count(rows))
         if _count(rows) != 1
-        else say("USD %(total)s on one day with charges.", total=f"{total:.2f}"),
+        else say("USD %(total)s on one day with charges.", total=in_words(total)),
         final=over,
         every_seconds=EVERY_SECONDS,
     )
@@ -132,7 +137,7 @@ def ahead(session: Session, scope: Scope, month: str, project_id: UUID | None, s
         unit="usd",
         x=[str(day) for day in every],
         series=() if empty else [_padded(charged, len(every))],
-        note=say("USD %(total)s are charged.", total=f"{total:.2f}"),
+        note=say("USD %(total)s are charged.", total=in_words(total)),
         final=over,
         every_seconds=EVERY_SECONDS,
     )
@@ -156,11 +161,11 @@ def _with_forecast(figure: Figure, guess: Forecast, so_far: int, say: Say) -> Fi
     note = say(
         "USD %(spent)s are charged. At the pace of the last %(days)s full days the month ends at about USD %(end)s, "
         "and with 80 %% probability between %(low)s and %(high)s.",
-        spent=f"{guess.spent:.2f}",
+        spent=in_words(guess.spent),
         days=guess.rests_on,
-        end=f"{end.expected:.2f}",
-        low=f"{end.low:.2f}",
-        high=f"{end.high:.2f}",
+        end=in_words(end.expected),
+        low=in_words(end.low),
+        high=in_words(end.high),
     )
     return replace(figure, series=[*figure.series, line], note=note)
 
@@ -184,7 +189,7 @@ def went_to(session: Session, scope: Scope, month: str, project_id: UUID | None,
         unit="usd",
         x=labels,
         series=series,
-        note=say("%(name)s cost the most: USD %(amount)s.", name=most.resource_name, amount=f"{most.amount:.2f}")
+        note=say("%(name)s cost the most: USD %(amount)s.", name=most.resource_name, amount=in_words(most.amount))
         if most
         else "",
         final=found.over,
