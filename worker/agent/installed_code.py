@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_BACKEND_FILES = ("__init__.py", "core/__init__.py", "core/wire.py")
+_BACKEND_FILES = ("__init__.py", "core/__init__.py")
 _NOT_FOR_JOBS = ("agent", "tasks", "localhost", "__pycache__", "app.py", "context.py")
 
 
@@ -26,6 +26,7 @@ def install_code(target: Path) -> Path:
     for name in _BACKEND_FILES:
         (beside / "backend" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(backend / name, beside / "backend" / name)
+    shutil.copytree(backend / "core/wire", beside / "backend/core/wire", ignore=shutil.ignore_patterns("__pycache__"))
     for folder, _, files in os.walk(beside):
         Path(folder).chmod(0o755)
         for file in files:
