@@ -192,11 +192,14 @@ def restore(
 @app.command(rich_help_panel=SERVICES)
 def migrate() -> None:
     """Create roles and database where missing, upgrade the schema, seed what a first boot needs. One-shot."""
+    from backend.core.migrate import load_upgrades
     from backend.core.migrate import migrate as run
     from backend.platform.gate import wait_for_start
     from backend.seed import seed
 
     settings = _settings(None)
+    if not (settings.home / "owner.json").exists():
+        load_upgrades()  # a first boot: the server takes a second until it is made
     wait_for_start()
     revision = run(settings)
     seeded = seed(settings)
