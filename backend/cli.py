@@ -195,10 +195,10 @@ def migrate() -> None:
     from backend.core.migrate import load_upgrades
     from backend.core.migrate import migrate as run
     from backend.platform.gate import wait_for_start
-    from backend.seed import seed
+    from backend.seed import OWNER_FILE, seed
 
     settings = _settings(None)
-    if not (settings.home / "owner.json").exists():
+    if not (settings.home / OWNER_FILE).exists():
         load_upgrades()  # a first boot: the server takes a second until it is made
     wait_for_start()
     revision = run(settings)

@@ -33,7 +33,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from backend.core.wire import VariantSpec
 from benchmarks import wrk
-from benchmarks.serving_peers import PEERS, running
+from benchmarks.serving_peers import PEERS, pss_mb, running
 from tests.serving import models
 from tests.serving.plane import TOKEN_A, GatewayProcess, Replica, RouteServer, infer_body, key, route, until
 
@@ -146,8 +146,7 @@ class Bench:
 
     def pss_mb(self) -> float:
         """Memory they hold, shared pages divided, in MB (2**20)."""
-        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.pids()]
-        return sum(int(text.split("\nPss:")[1].split()[0]) for text in texts) / 1024
+        return pss_mb(psutil.Process(pid) for pid in self.pids())
 
     @property
     def pixels(self) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
@@ -251,10 +250,10 @@ def measure_peers(bench: Bench, ours: Mapping[str, float], note: Note) -> None:
     """Each chosen peer alone on the machine, as the plane idles."""
     rates: dict[str, float] = {}
     tails: dict[str, float] = {}
+    pixels = bench.pixels
+    session = ort.InferenceSession(bench.model, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"input": pixels.astype(np.float32).reshape(1, 1, 28, 28)})[0][0]
     for peer in (peer for peer in PEERS if peer.name.lower() in CHOSEN):
-        session = ort.InferenceSession(bench.model, providers=["CPUExecutionProvider"])
-        pixels = bench.pixels
-        expected = session.run(None, {"input": pixels.astype(np.float32).reshape(1, 1, 28, 28)})[0][0]
         with running(peer, bench.model, pixels, expected, bench.folder) as started:
             started.load(16, 2)
             rates[peer.name] = started.load(64, SECONDS)["rate"]

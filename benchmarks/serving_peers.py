@@ -6,10 +6,11 @@ workers as served best on two cores. They are asked in the JSON that each of the
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +56,8 @@ PEERS = (
         _app("pytriton_app.py"),
         "/v2/models/digits/infer",
         "v2",
-        # Its stub for 3.11 was built with the standard library of an early 3.11.
-        python="/usr/bin/python3.11",
+        # Its stub for 3.11 was built with the standard library of an early 3.11, as systems still ship it.
+        python=shutil.which("python3.11", path=os.defpath),
     ),
     Peer(
         "LitServe",
@@ -107,6 +108,11 @@ def logits(answer: bytes) -> np.ndarray:
     return np.asarray(found, np.float64).reshape(-1)
 
 
+def pss_mb(processes: Iterable[psutil.Process]) -> float:
+    """Memory that they hold, shared pages divided, in MB (2**20)."""
+    return float(sum(process.memory_full_info().pss for process in processes)) / 2**20
+
+
 @dataclass
 class RunningPeer:
     """A started peer."""
@@ -121,9 +127,7 @@ class RunningPeer:
 
     def pss_mb(self) -> float:
         """Memory of its processes, shared pages divided, in MB (2**20)."""
-        tree = [self.process, *self.process.children(recursive=True)]
-        texts = [Path(f"/proc/{each.pid}/smaps_rollup").read_text() for each in tree]
-        return sum(int(text.split("\nPss:")[1].split()[0]) for text in texts) / 1024
+        return pss_mb([self.process, *self.process.children(recursive=True)])
 
 
 @contextmanager
