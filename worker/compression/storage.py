@@ -68,6 +68,8 @@ def shrunk(values: NDArray[np.float32], format_: Format, axis: int) -> tuple[NDA
     kind, limit = SCALED[format_]
     others = tuple(place for place in range(values.ndim) if place != axis)
     largest = np.abs(values).max(axis=others, keepdims=True)
-    scales = np.where(largest > 0, largest / limit, 1.0).astype(np.float32)
+    scales = (largest / limit).astype(np.float32)
+    # A scale below float32's normal numbers is inexact or nothing: weights that small are stored as 0.
+    scales = np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1.0))
     scaled = np.clip(values / scales, -limit, limit)
     return (np.rint(scaled) if format_ == "int8" else scaled).astype(kind), scales
