@@ -1,8 +1,7 @@
 """A replica in the agent's sandbox, answering through the real gateway; its usage delivered to the last call."""
 
+import contextlib
 import json
-import os
-import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from backend.core.wire import (
 )
 from tests.agent.conftest import Agents
 from tests.agent.control_server import ControlServer
+from tests.platform.waiting import living
 from tests.serving import models
 from tests.serving.plane import Client, GatewayProcess, RouteServer, key, until
 
@@ -137,9 +137,10 @@ def test_a_killed_replica_comes_back_and_loses_no_call(
     try:
         until(lambda: _answers(gateway.port), 10)
         _ask(gateway.port, 4)
-        for process in psutil.Process(agent.process.pid).children(recursive=True):
-            if "worker.serving.replica" in process.cmdline() and process.name().startswith("python"):
-                os.kill(process.pid, signal.SIGKILL)
+        for process in living(psutil.Process(agent.process.pid).children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "worker.serving.replica" in process.cmdline() and process.name().startswith("python"):
+                    process.kill()
         control.wait(lambda: len(control.bodies(wanted.id, ReplicaReady)) == 2)
         until(lambda: _answers_quietly(gateway.port), 10)
         agent.kill()

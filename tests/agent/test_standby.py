@@ -13,12 +13,13 @@ from backend.core.wire import CheckpointSaved, Ended, FileRef, Logs, Progress, R
 from tests.agent.conftest import Agents, attempt
 from tests.agent.control_server import ControlServer
 from tests.agent.test_inputs import dataset
+from tests.platform.waiting import living
 
 pytestmark = pytest.mark.integration
 
 
 def _gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return not living([process])
 
 
 def _left(agents: Agents) -> list[Path]:

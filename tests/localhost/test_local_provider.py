@@ -155,7 +155,7 @@ def test_sockets_that_a_killed_agent_left_go_with_its_machine(host: Host) -> Non
     (left,) = host.socket.parent.glob(f"*/sockets-of-{agent.pid}")
     assert left.parent.stat().st_mode & 0o777 == 0o711, "replicas and gateways are other users"
     agent.kill()
-    assert until(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
+    assert all_gone([agent])
     host.provider.terminate("i-1")
     assert until(host.is_terminated("i-1"))
     assert not left.parent.exists()
