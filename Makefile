@@ -108,7 +108,8 @@ browser: system-test $(STAMPS)/dev $(STAMPS)/assets $(STAMPS)/diagrams
 	$(BIN)/python -m pytest -m browser
 
 ci-long: system-test $(STAMPS)/dev $(STAMPS)/assets $(STAMPS)/diagrams
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'slow and not gpu' --timeout 900 --durations 12
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'slow and not gpu and not alone' --timeout 900 --durations 12
+	$(BIN)/python -m pytest -m 'slow and alone' --timeout 900
 
 docs: $(STAMPS)/dev $(STAMPS)/diagrams
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -56,7 +56,7 @@ def check_story(platform: RunningPlatform, client: Client, job: Job, *statuses: 
     billed = check_billed_once(platform, client, job)
     if statuses == ("completed",):
         # One attempt: all it slept, and what the process and its last upload took.
-        assert billed >= SECONDS
+        assert billed >= SECONDS - 0.1
 
 
 def kill(process: psutil.Process) -> None:
