@@ -140,6 +140,7 @@ class AssignmentRun:
             ended = platform_failure(f"The agent failed: {type(error).__name__}: {error}", self.reporter.tail())
         if self.waiting is not None:
             self.waiting.end()
+        self.folder.stop_counting()
         if ended is not None and not self.abandoned.is_set():
             self.reporter.tell(ended)
             failure = f": {ended.failure.reason}" if ended.failure else ""

@@ -48,6 +48,7 @@ class AssignmentFolder:
         self.state = state
         self._lock = threading.RLock()
         self._forgetful = False
+        self._final_seconds: float | None = None
 
     @classmethod
     def create(cls, root: Path, key: AssignmentKey, kind: Literal["attempt", "replica"]) -> "AssignmentFolder":
@@ -92,6 +93,8 @@ class AssignmentFolder:
     def elapsed_seconds(self) -> float:
         """Seconds since the process started: 0 before, final after the end."""
         state = self.state
+        if self._final_seconds is not None:
+            return self._final_seconds
         if state.phase == "running" and state.started_boot_seconds is not None:
             return round(boot_seconds() - state.started_boot_seconds, 6)
         return state.elapsed_seconds
@@ -111,6 +114,11 @@ class AssignmentFolder:
             if self.state.phase == "running":
                 self._remember()
             return self.state.elapsed_seconds
+
+    def stop_counting(self) -> None:
+        """The process is gone: heartbeats tell no more seconds than the last report, however long it is written."""
+        with self._lock:
+            self._final_seconds = self.elapsed_seconds()
 
     def mark_ended(self) -> None:
         """The last report is in the spool."""
